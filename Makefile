@@ -1,0 +1,42 @@
+# Everything runs in .venv, which `make setup` makes. `make help` lists the targets.
+PYTHON ?= python3.11
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+EXTRAS ?= gym,test
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help setup demo test check format lint types quick cfg-lock demonstrator
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.installed: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q --upgrade pip
+	$(RUN) -m pip install -q -e ".[$(EXTRAS)]"
+	touch $@
+
+setup: $(VENV)/.installed ## Virtual environment with everything the tests need
+
+demo: setup ## Pre-train, fine-tune and evaluate on Hopper, ending with a picture
+	$(RUN) -m script.demo
+
+test: setup ## All tests, with real simulators and parity with PyTorch
+	$(RUN) -m pytest -n 2 --dist loadfile tests
+
+check: setup format lint types quick ## What has to hold before a commit
+
+format:
+	$(RUN) -m ruff format --check agent env model script tests util setup.py
+
+lint:
+	$(RUN) -m ruff check agent env model script tests util setup.py
+
+types:
+	$(RUN) -m mypy
+
+quick:
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not full" tests
+
+cfg-lock: setup ## Writes cfg/lock.txt again; read which configs moved
+	$(RUN) -m tests.cfg.lock

@@ -1,0 +1,1 @@
+"""Agents: loops that collect, learn and evaluate."""

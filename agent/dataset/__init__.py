@@ -1,0 +1,1 @@
+"""Training data: index maps over stitched episodes and a built-in demonstrator."""

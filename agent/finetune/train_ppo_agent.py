@@ -1,0 +1,269 @@
+"""PPO on rollouts: values, reward scaling, GAE, epochs of minibatches, KL stop.
+
+Leaves say how a sample is scored and which rows a minibatch has.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from agent.common.learner import Learner
+from agent.common.rollout import Rollout, RolloutPlan, to_tensors
+from agent.finetune.train_agent import TrainAgent
+from model.common.objectives import gae
+from util.checkpoint import StateRegistry
+from util.config import compat
+from util.reward_scaling import RunningRewardScaler
+from util.stats import explained_variance
+
+logger = logging.getLogger(__name__)
+
+Tensors = dict[str, Any]
+
+
+class TrainPPOAgent(TrainAgent):
+    """Actor and critic learners and the update of one iteration."""
+
+    config_keys: ClassVar[frozenset[str]] = TrainAgent.config_keys | {
+        "train.logprob_batch_size",
+        "train.gamma",
+        "train.n_critic_warmup_itr",
+        "train.target_kl",
+        "train.update_epochs",
+        "train.reward_scale_running",
+        "train.reward_scale_const",
+        "train.gae_lambda",
+        "train.ent_coef",
+        "train.vf_coef",
+        "train.use_bc_loss",
+        "train.bc_loss_coeff",
+        *(
+            f"train.{group}_{key}"
+            for group in ("actor", "critic")
+            for key in (
+                "lr",
+                "weight_decay",
+                "lr_scheduler.first_cycle_steps",
+                "lr_scheduler.warmup_steps",
+                "lr_scheduler.min_lr",
+            )
+        ),
+    }
+    console = ("loss", "pg loss", "value loss", "bc loss", "eta")
+    # Compiled functions that `compile` makes.
+    value: Callable[[Tensors], tf.Tensor]
+    learn_step: Callable[[Tensors, tf.Tensor, Tensors], Any]
+
+    def build(self) -> None:
+        """Makes both learners, the reward scaler and the compiled functions."""
+        train = self.cfg.train
+        self.gamma, self.gae_lambda = train.gamma, train.get("gae_lambda", 0.95)
+        self.warmup = train.n_critic_warmup_itr
+        self.update_epochs, self.target_kl = train.update_epochs, train.target_kl
+        self.ent_coef = train.get("ent_coef", 0)
+        self.vf_coef = train.get("vf_coef", 0)
+        self.use_bc_loss = train.get("use_bc_loss", False)
+        self.bc_loss_coeff = train.get("bc_loss_coeff", 0)
+        self.reward_scale_const = train.get("reward_scale_const", 1)
+        self.slice_size = train.get("logprob_batch_size", 10000)
+        self._check_ppo()
+        self.learners = self.make_learners()
+        self.actor_learner = self.learners["actor"]
+        self.critic_learner = self.learners["critic"]
+        self.reward_scaler = None
+        if train.reward_scale_running:
+            old = compat("reward_scale_gamma_099")
+            self.reward_scaler = RunningRewardScaler(
+                self.venv.num_envs, gamma=0.99 if old else self.gamma
+            )
+        self.compile()
+
+    def _check_ppo(self) -> None:
+        if self.slice_size < 1:
+            raise ValueError(
+                f"train.logprob_batch_size must be >= 1, got {self.slice_size}."
+            )
+        if self.update_epochs < 1:
+            raise ValueError(
+                f"train.update_epochs must be >= 1, got {self.update_epochs}."
+            )
+
+    def make_learners(self) -> dict[str, Learner]:
+        """Learners by name; only the actor's gradient is clipped."""
+        return {
+            "actor": self.make_learner(
+                "actor", self.model.actor_ft, self.max_grad_norm
+            ),
+            "critic": self.make_learner("critic", self.model.critic, None),
+        }
+
+    def make_learner(
+        self, group: str, module: Any, max_grad_norm: float | None
+    ) -> Learner:
+        """The learner of `train.<group>_*` on a module's parameters."""
+        train = self.cfg.train
+        return Learner(
+            module.parameters(),
+            lr=train[f"{group}_lr"],
+            weight_decay=train[f"{group}_weight_decay"],
+            schedule=train[f"{group}_lr_scheduler"],
+            max_grad_norm=max_grad_norm,
+        )
+
+    def state(self) -> StateRegistry:
+        """Adds learners and the reward scaler."""
+        registry = super().state()
+        for name, learner in self.learners.items():
+            registry.add(f"{name} learner", learner)
+        if self.reward_scaler is not None:
+            registry.add("reward scaler", self.reward_scaler)
+        return registry
+
+    # -- what leaves define ---------------------------------------------------------
+
+    def compile(self) -> None:
+        """Makes the compiled functions, among them `learn_step` and `value`."""
+        raise NotImplementedError
+
+    def score(self, rollout: Rollout) -> Tensors:
+        """Tensors of a rollout by row (step, env), with old log-probabilities."""
+        raise NotImplementedError
+
+    def rows(self, data: Tensors) -> int:
+        """Number of rows that minibatches are drawn from."""
+        raise NotImplementedError
+
+    def summarise_losses(self, losses: Any) -> dict[str, float]:
+        """Metrics of the last minibatch under the reference's names."""
+        raise NotImplementedError
+
+    # -- update ----------------------------------------------------------------------
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """Scores the rollout, estimates advantages, runs the epochs."""
+        data = self.score(rollout)
+        rewards = self.scale_rewards(rollout)
+        values, advantages, returns = self.estimate(rollout, rewards)
+        self.trace(
+            "gae",
+            values=values,
+            advantages=advantages,
+            returns=returns,
+            rewards=rewards,
+            data=data,
+            last_obs=rollout.last_obs,
+        )
+        flat = {"returns": returns, "values": values, "advantages": advantages}
+        for name, value in flat.items():
+            data[name] = tf.constant(value.reshape(-1), tf.float32)
+        losses, clipfracs = self.run_epochs(data)
+        return {
+            **self.summarise_losses(losses),
+            "clipfrac": float(np.mean(clipfracs)),
+            "explained variance": float(
+                explained_variance(data["values"].numpy(), data["returns"].numpy())
+            ),
+        }
+
+    def scale_rewards(self, rollout: Rollout) -> np.ndarray:
+        """Rewards (S, E), divided by the running scale if configured."""
+        if self.reward_scaler is None:
+            return rollout.rewards
+        return self.reward_scaler(rollout.rewards.T, rollout.firsts[:-1].T).T
+
+    def estimate(
+        self, rollout: Rollout, rewards: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values, advantages and returns, each (S, E) float64.
+
+        A truncated episode is bootstrapped from its final observation.
+        """
+        values = self.values_of(rollout.obs)
+        last = self.values_of({k: v[None] for k, v in rollout.last_obs.items()})
+        next_values = np.concatenate([values[1:], last])
+        cut = rollout.terminated
+        if not compat("gae_ignores_truncation"):
+            cut = rollout.done
+            for (step, env), value in self._final_values(rollout).items():
+                next_values[step, env] = value
+        advantages, returns = gae(
+            rewards * self.reward_scale_const,
+            values,
+            next_values,
+            rollout.terminated,
+            cut,
+            self.gamma,
+            self.gae_lambda,
+        )
+        return values, advantages, returns
+
+    def _final_values(self, rollout: Rollout) -> dict[tuple[int, int], float]:
+        if not rollout.final_obs:
+            return {}
+        places = list(rollout.final_obs)
+        stacked = {
+            key: np.stack([rollout.final_obs[place][key] for place in places])[None]
+            for key in rollout.obs
+        }
+        return dict(zip(places, self.values_of(stacked)[0], strict=True))
+
+    def values_of(self, obs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Values (S, E) float64 of observations (S, E, To, ...)."""
+        shape = next(iter(obs.values())).shape[:2]
+        flat = {k: v.reshape(-1, *v.shape[2:]) for k, v in obs.items()}
+        total, parts = shape[0] * shape[1], []
+        for start in range(0, total, self.slice_size):
+            piece = {k: v[start : start + self.slice_size] for k, v in flat.items()}
+            parts.append(self.value(to_tensors(piece)).numpy().reshape(-1))
+        return np.concatenate(parts).reshape(shape).astype(np.float64)
+
+    def run_epochs(self, data: Tensors) -> tuple[Any, list[float]]:
+        """Minibatch steps until the epochs are over or the KL limit is passed.
+
+        The KL divergence is tested after the step that exceeds it, as in the
+        reference. The remainder of an epoch that fills no batch is skipped.
+        """
+        rows = self.rows(data)
+        batches = max(1, rows // self.batch_size)
+        losses, clipfracs = None, []
+        for _ in range(self.update_epochs):
+            order = self.draws.permutation(rows)
+            for number in range(batches):
+                batch = order[number * self.batch_size :][: self.batch_size]
+                losses = self.learn_step(
+                    data, tf.constant(batch, tf.int64), self.step_inputs(number)
+                )
+                self.trace("minibatch", losses=losses, rows=batch)
+                clipfracs.append(float(losses.clipfrac))
+                kl = float(losses.approx_kl)
+                if self.target_kl is not None and kl > self.target_kl:
+                    return losses, clipfracs
+        return losses, clipfracs
+
+    def step_inputs(self, number: int) -> Tensors:
+        """Inputs of a minibatch step besides the rows; `number` is its index.
+
+        "train" says which learners take a step; those not named always do.
+        """
+        return {"train": {"actor": tf.constant(self.itr >= self.warmup)}}
+
+    def apply_losses(
+        self, total: tf.Tensor, tape: tf.GradientTape, train: Tensors
+    ) -> None:
+        """One step of each learner that is due (compiled)."""
+        params = {name: learner.params for name, learner in self.learners.items()}
+        grads = tape.gradient(total, params)
+        for name, learner in self.learners.items():
+            if train.get(name, True):
+                learner.apply(grads[name])
+
+    def end_iteration(self, plan: RolloutPlan) -> None:
+        """All schedules but the critic's wait for the end of its warm-up."""
+        for name, learner in self.learners.items():
+            if name == "critic" or self.itr >= self.warmup:
+                learner.step_schedule()

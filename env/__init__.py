@@ -1,0 +1,1 @@
+"""Simulators: vector environments and the wrappers that make them trainable."""

@@ -1,0 +1,1 @@
+"""Networks, diffusion policies and RL objectives."""

@@ -1,0 +1,1 @@
+"""Networks, Gaussian policies, critics and objectives."""

@@ -1,0 +1,1 @@
+"""RL objectives for Gaussian policies."""

@@ -1,0 +1,1 @@
+"""Scripts that make training data from raw data."""

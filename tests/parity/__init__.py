@@ -1,0 +1,1 @@
+"""Recorded numbers of the reference, replayed with this project."""

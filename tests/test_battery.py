@@ -1,0 +1,213 @@
+"""Every kind of agent, made from its real leaf with tiny sizes, through one battery.
+
+The quick suite runs it line by line; the full one compiled, and on a real simulator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.eval.eval_diffusion_agent import EvalDiffusionAgent
+from tests.agent.tiny import changed, eagerly, tiny_config, write_dataset
+from util.checkpoint import load_state
+from util.config import resolve_target
+from util.metrics import read_metrics
+
+DDIM = (
+    "model.use_ddim=true",
+    "model.ddim_steps=2",
+    "model.eta._target_=model.diffusion.eta.EtaAction",
+    "model.eta.action_dim=2",
+    "model.learn_eta=true",
+    "train.eta_lr=0.01",
+    "train.eta_weight_decay=0",
+    "train.eta_update_interval=1",
+    "train.eta_lr_scheduler.first_cycle_steps=100",
+    "train.eta_lr_scheduler.warmup_steps=10",
+    "train.eta_lr_scheduler.min_lr=0.01",
+)
+SMALL = (
+    "train.n_steps=3",
+    "train.n_train_itr=4",
+    "train.update_epochs=1",
+    "model.actor.mlp_dims=[16]",
+    "model.critic.mlp_dims=[16]",
+)
+# Leaf, overrides, and where the run is interrupted: in iterations or epochs.
+CASES: dict[str, tuple[str, tuple[str, ...], int]] = {
+    "pretrain": (
+        "pretrain",
+        (
+            "train.save_last_minutes=0",
+            "train.epoch_start_ema=2",
+            "train.update_ema_freq=2",
+            "train.steps_per_call=2",
+            "train.train_split=0.9",
+            "train.val_freq=1",
+            "model.network.mlp_dims=[16]",
+        ),
+        2,
+    ),
+    "ppo": ("ppo", (*SMALL, "train.max_grad_norm=1"), 2),
+    "ppo with DDIM": ("ppo", (*SMALL, *DDIM, "train.use_bc_loss=true"), 3),
+    "sac": (
+        "sac",
+        ("train.n_train_itr=8", "train.val_freq=5", "train.n_explore_steps=3"),
+        6,
+    ),
+    "hopper": ("hopper", (*SMALL, "env.backend=async", "cond_steps=2"), 2),
+}
+COMPILED = pytest.mark.full
+QUICK = ("pretrain", "ppo", "ppo with DDIM", "sac")
+
+
+def modes() -> list[Any]:
+    """Cases by mode; a run with workers and a simulator is not for the quick suite."""
+    quick = [pytest.param((case, "eager"), id=f"{case}, eager") for case in QUICK]
+    full = [
+        pytest.param((case, "compiled"), marks=COMPILED, id=f"{case}, compiled")
+        for case in CASES
+    ]
+    return quick + full
+
+
+class Battery:
+    """Runs of one case, made once.
+
+    Args:
+        folder: Where they go.
+        case: A key of `CASES`.
+    """
+
+    def __init__(self, folder: Path, case: str) -> None:
+        self.folder = folder
+        self.kind, self.overrides, self.stop = CASES[case]
+        if self.kind == "pretrain":
+            path = write_dataset(folder / "train.npz")
+            self.overrides = (*self.overrides, f"train_dataset_path={path}")
+
+    def make(self, name: str, *overrides: str) -> Any:
+        """An agent whose run folder is called `name`."""
+        cfg = tiny_config(self.kind, self.folder / name, *self.overrides, *overrides)
+        return resolve_target(cfg._target_)(cfg)
+
+    def run(self, name: str, *overrides: str) -> Path:
+        """The folder of an uninterrupted run."""
+        self.make(name, *overrides).run()
+        return self.folder / name
+
+    def run_in_halves(self, name: str) -> Path:
+        """The folder of a run that ended in the middle and was resumed."""
+        agent = self.make(name)
+        step = agent.run_epoch if self.kind == "pretrain" else agent.iterate
+        for _ in range(self.stop):
+            step()
+        if self.kind != "pretrain":
+            agent.venv.close()
+        self.make(name, f"resume={self.folder / name}").run()
+        return self.folder / name
+
+
+@pytest.fixture(scope="module", params=modes())
+def battery(request, tmp_path_factory):
+    case, mode = request.param
+    folder = tmp_path_factory.mktemp(case.replace(" ", "_"))
+    with eagerly() if mode == "eager" else contextlib.nullcontext():
+        made = Battery(folder, case)
+        made.run("straight")
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _without_pictures(monkeypatch):
+    monkeypatch.setattr("util.metrics.plot_curves", lambda *args, **kwargs: None)
+
+
+TIMES = ("time", "elapsed")
+
+
+def untimed(value: Any) -> Any:
+    """Nested values without times; arrays as their bytes."""
+    if isinstance(value, dict):
+        return {key: untimed(v) for key, v in value.items() if key not in TIMES}
+    if isinstance(value, list | tuple):
+        return [untimed(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, np.generic):
+        return value.tobytes()
+    return repr(value) if isinstance(value, float) else value  # NaN equals NaN
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    """Numbers and final states are the same to the last bit."""
+    rows, others = (read_metrics(run / "metrics.jsonl") for run in (one, other))
+    assert untimed(rows) == untimed(others)
+    if (one / "result.pkl").exists():
+        tables = [(run / "result.pkl").read_bytes() for run in (one, other)]
+        assert untimed(pickle.loads(tables[0])) == untimed(pickle.loads(tables[1]))
+    states = [load_state(run / "checkpoint" / "last")[0] for run in (one, other)]
+    assert_equal_states(*states, "last")
+
+
+def assert_equal_states(one: Any, other: Any, where: str) -> None:
+    """As `untimed(one) == untimed(other)`, but says where they differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        assert one.keys() == other.keys(), where
+        for key in one.keys() - set(TIMES):
+            assert_equal_states(one[key], other[key], f"{where}/{key}")
+    else:
+        assert untimed(one) == untimed(other), where
+
+
+def test_training_and_evaluation_are_reported(battery):
+    rows = read_metrics(battery.folder / "straight" / "metrics.jsonl")
+    names = set().union(*rows)
+    if battery.kind == "pretrain":
+        assert {"loss - train", "loss - val"} <= names
+    else:
+        assert "avg episode reward - eval" in names
+        assert "avg episode reward - train" in names
+    numbers = [v for row in rows for k, v in row.items() if k != "explained variance"]
+    assert np.isfinite([v for v in numbers if not isinstance(v, list)]).all()
+
+
+def test_same_seed_gives_the_same_numbers_and_weights(battery):
+    assert_equal_runs(battery.run("twin"), battery.folder / "straight")
+
+
+def test_resumed_run_equals_the_straight_one(battery):
+    assert_equal_runs(battery.run_in_halves("halves"), battery.folder / "straight")
+
+
+@pytest.mark.full
+def test_another_seed_gives_other_weights(battery):
+    runs = battery.run("other", "seed=6"), battery.folder / "straight"
+    models = [load_state(run / "checkpoint" / "last")[0]["model"] for run in runs]
+    assert changed(*models)
+
+
+# -- evaluation ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "mode", ["eager", pytest.param("compiled", marks=pytest.mark.full)]
+)
+def test_evaluation_gives_the_same_numbers_twice(tmp_path, mode):
+    with eagerly() if mode == "eager" else contextlib.nullcontext():
+        trained = Battery(tmp_path, "ppo").run("straight", "train.n_train_itr=2")
+        options = (f"base_policy_path={trained}", "model.network.mlp_dims=[16]")
+        results = []
+        for name in ("one", "other"):
+            cfg = tiny_config("eval", tmp_path / name, *options)
+            results.append(EvalDiffusionAgent(cfg).run())
+    assert results[0].pop("time") > 0
+    assert results[1].pop("time") > 0
+    assert results[0] == results[1]
+    assert results[0]["num_episode"] > 0

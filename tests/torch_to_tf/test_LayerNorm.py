@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+
+from tests.modes import MODES
+from tests.torch_to_tf.compare import assert_configurable, assert_same_module, random
+from util.torch_to_tf import nn_LayerNorm
+
+CASES = [
+    ((6, 5), 5, {}),
+    ((6, 2, 5), 5, {"eps": 1e-2}),
+    ((6, 2, 5), (2, 5), {}),
+    ((6, 5), [5], {"elementwise_affine": False}),
+    ((6, 5), 5, {"bias": False}),
+    ((5,), 5, {}),
+    ((3, 2), 2, {}),
+]
+
+
+@pytest.mark.parametrize(("shape", "normalized", "options"), CASES)
+def test_values_gradients_and_state_equal_torch(shape, normalized, options):
+    ours, theirs = (
+        c(normalized, **options) for c in (nn_LayerNorm, torch.nn.LayerNorm)
+    )
+    assert_same_module(ours, theirs, random(shape))
+
+
+@pytest.mark.parametrize("mode", MODES[1:])
+def test_compiled_equals_torch(mode):
+    ours, theirs = nn_LayerNorm(5), torch.nn.LayerNorm(5)
+    assert_same_module(ours, theirs, random((6, 5)), mode)
+
+
+def test_variance_is_biased():
+    out = nn_LayerNorm(2, eps=0.0)(tf.constant([[1.0, 3.0]]))
+    np.testing.assert_allclose(out, [[-1.0, 1.0]], rtol=1e-6)
+
+
+def test_starts_as_plain_normalisation():
+    state = nn_LayerNorm((2, 3)).state_dict()
+    np.testing.assert_array_equal(state["weight"], np.ones((2, 3)))
+    np.testing.assert_array_equal(state["bias"], np.zeros((2, 3)))
+
+
+def test_config_round_trip():
+    assert_configurable(nn_LayerNorm((2, 3), eps=1e-6, bias=False))
+
+
+@pytest.mark.parametrize("normalized", [4, (2, 5)])
+def test_input_of_another_shape_is_refused(normalized):
+    with pytest.raises(ValueError, match=r"shape \(6, 5\), expected .* normalized"):
+        nn_LayerNorm(normalized)(tf.zeros([6, 5]))

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+
+from tests.modes import MODES
+from tests.torch_to_tf.compare import assert_configurable, assert_same_module, random
+from util.torch_to_tf import nn_Linear, torch_manual_seed
+
+# in_features, out_features, bias, leading shape of the input
+CASES = [
+    (3, 4, True, (5,)),
+    (3, 4, False, (2, 7)),
+    (5, 1, True, (2, 2, 2)),
+    (1, 1, True, (3,)),
+    (4, 2, True, ()),
+    (3, 2, True, (0,)),
+]
+
+
+@pytest.mark.parametrize(("n_in", "n_out", "bias", "lead"), CASES)
+def test_values_gradients_and_state_equal_torch(n_in, n_out, bias, lead):
+    ours, theirs = (c(n_in, n_out, bias) for c in (nn_Linear, torch.nn.Linear))
+    assert_same_module(ours, theirs, random((*lead, n_in)))
+
+
+@pytest.mark.parametrize("mode", MODES[1:])
+@pytest.mark.parametrize("lead", [(5,), (2, 3)])
+def test_compiled_equals_torch(lead, mode):
+    assert_same_module(nn_Linear(3, 4), torch.nn.Linear(3, 4), random((*lead, 3)), mode)
+
+
+def test_unknown_batch_size_keeps_the_last_size():
+    layer = nn_Linear(3, 4)
+    specs = [tf.TensorSpec([None, 3]), tf.TensorSpec([None, 2, 3])]
+    for spec in specs:
+        out = tf.function(layer.call).get_concrete_function(spec).outputs[0]
+        assert out.shape.as_list() == [*spec.shape[:-1], 4]
+
+
+def test_initial_values_are_uniform_within_one_over_root_of_inputs():
+    layer, bound = nn_Linear(100, 400), 0.1
+    for value in layer.state_dict().values():
+        assert np.abs(value).max() <= bound
+        assert np.abs(value).max() > 0.97 * bound
+        assert value.std() == pytest.approx(bound / np.sqrt(3), rel=0.1)
+        assert value.dtype == np.float32
+
+
+def test_same_seed_gives_the_same_layer_and_the_next_one_differs():
+    layers = []
+    for _ in range(2):
+        torch_manual_seed(3)
+        layers.append([nn_Linear(2, 2).state_dict()["weight"] for _ in range(2)])
+    np.testing.assert_array_equal(layers[0], layers[1])
+    assert not np.array_equal(layers[0][0], layers[0][1])
+
+
+def test_config_round_trip():
+    assert_configurable(nn_Linear(3, 4, bias=False))
+
+
+@pytest.mark.parametrize("sizes", [(-1, 2), (2, -1)])
+def test_negative_size_is_refused(sizes):
+    with pytest.raises(ValueError, match="must be >= 0, got"):
+        nn_Linear(*sizes)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_input_of_another_width_is_refused(mode):
+    function = tf.function(nn_Linear(3, 4).call) if mode != "eager" else nn_Linear(3, 4)
+    with pytest.raises(ValueError, match="last size 2, expected in_features=3"):
+        function(tf.zeros([5, 2]))

@@ -1,0 +1,196 @@
+"""Layers of `torch.nn` with PyTorch's keys, layouts and default initialisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from util.torch_to_tf import init
+from util.torch_to_tf.module import nn_Module, nn_Parameter
+
+
+class nn_Linear(nn_Module):
+    """y = x W^T + b.
+
+    Args:
+        in_features: Size of the last axis of x.
+        out_features: Size of the last axis of y.
+        bias: Whether b exists.
+
+    Parameters: `weight` (out, in) and `bias` (out,), both U(+-1/sqrt(in)).
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if in_features < 0 or out_features < 0:
+            raise ValueError(
+                "in_features and out_features must be >= 0, "
+                f"got {in_features} and {out_features}."
+            )
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = nn_Parameter(
+            init.fan_in_uniform((out_features, in_features), in_features)
+        )
+        self.bias = (
+            nn_Parameter(init.fan_in_uniform((out_features,), in_features))
+            if bias
+            else None
+        )
+
+    def call(self, input: tf.Tensor) -> tf.Tensor:
+        """Maps (..., in) to (..., out)."""
+        input = tf.convert_to_tensor(input)
+        if input.shape[-1] != self.in_features:
+            raise ValueError(
+                f"input has last size {input.shape[-1]}, "
+                f"expected in_features={self.in_features}."
+            )
+        if input.shape.rank == 2:
+            output = tf.matmul(input, self.weight, transpose_b=True)
+        else:
+            output = tf.tensordot(input, self.weight, [[-1], [1]])
+        return output if self.bias is None else output + self.bias
+
+
+class nn_LayerNorm(nn_Module):
+    """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, var biased.
+
+    Args:
+        normalized_shape: Sizes of the normalised axes; an int for the last one only.
+        eps: Added to the variance.
+        elementwise_affine: Whether `weight` and `bias` exist.
+        bias: Whether `bias` exists.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        shape = (
+            (normalized_shape,)
+            if isinstance(normalized_shape, int)
+            else tuple(normalized_shape)
+        )
+        self.normalized_shape, self.eps = shape, eps
+        self.weight = (
+            nn_Parameter(np.ones(shape, np.float32)) if elementwise_affine else None
+        )
+        self.bias = (
+            nn_Parameter(np.zeros(shape, np.float32))
+            if elementwise_affine and bias
+            else None
+        )
+
+    def call(self, input: tf.Tensor) -> tf.Tensor:
+        """Normalises; the shape stays."""
+        input = tf.convert_to_tensor(input)
+        n = len(self.normalized_shape)
+        if tuple(input.shape[-n:]) != self.normalized_shape:
+            raise ValueError(
+                f"input has shape {tuple(input.shape)}, expected it to end in "
+                f"normalized_shape={self.normalized_shape}."
+            )
+        mean, variance = tf.nn.moments(input, list(range(-n, 0)), keepdims=True)
+        return tf.nn.batch_normalization(
+            input, mean, variance, self.bias, self.weight, self.eps
+        )
+
+
+class nn_Dropout(nn_Module):
+    """Zeroes entries with probability p in training mode and scales the rest.
+
+    Args:
+        p: Probability of a zero, in [0, 1].
+        inplace: Accepted for PyTorch's signature; tensors are never changed here.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"p must be in [0, 1], got {p}.")
+        self.p = p
+        self.generator = tf.random.Generator.from_seed(
+            int(init.generator().integers(2**31))
+        )
+
+    def call(self, input: tf.Tensor) -> tf.Tensor:
+        """Drops entries if `training`, otherwise the identity."""
+        input = tf.convert_to_tensor(input)
+        if not self.training or self.p == 0.0:
+            return input
+        if self.p == 1.0:
+            return tf.zeros_like(input)
+        if _REPLAYED_MASKS:
+            return input * tf.cast(_REPLAYED_MASKS[-1].pop(0), input.dtype)
+        keep = self.generator.uniform(tf.shape(input), dtype=input.dtype) >= self.p
+        return tf.where(keep, input / (1.0 - self.p), tf.zeros_like(input))
+
+
+_REPLAYED_MASKS: list[list[Any]] = []
+
+
+@contextmanager
+def replay_dropout(masks: Sequence[Any]) -> Iterator[None]:
+    """Dropout layers called inside use these masks in order, instead of drawing.
+
+    Args:
+        masks: One for each call, scaled: 0 or 1 / (1 - p).
+    """
+    _REPLAYED_MASKS.append(list(masks))
+    try:
+        yield
+    finally:
+        _REPLAYED_MASKS.pop()
+
+
+class _Numbered(nn_Module):
+    """Modules under the names 0, 1, and so on."""
+
+    def __iter__(self) -> Iterator[nn_Module]:
+        return iter(dict(self.named_children()).values())
+
+    def __len__(self) -> int:
+        return len(dict(self.named_children()))
+
+    def __getitem__(self, index: int) -> nn_Module:
+        return list(self)[index]
+
+
+class nn_Sequential(_Numbered):
+    """Calls modules one after the other; keys are `0.`, `1.`, and so on."""
+
+    def __init__(self, *args: nn_Module, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for index, module in enumerate(args):
+            self.add_module(str(index), module)
+
+    def call(self, input: Any) -> Any:
+        """The output of the last module."""
+        for module in self:
+            input = module(input)
+        return input
+
+
+class nn_ModuleList(_Numbered):
+    """A list of modules; keys are `0.`, `1.`, and so on."""
+
+    def __init__(self, modules: Iterable[nn_Module] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: nn_Module) -> nn_ModuleList:
+        """Adds a module at the end."""
+        self.add_module(str(len(self)), module)
+        return self
