@@ -28,7 +28,7 @@ from util.torch_file_writer import explain_write_error, sync_folder
 FORMAT = "dppo-tf state"
 FORMAT_VERSION = 1
 _FILES = _ARRAYS, _MANIFEST, _DONE = "arrays.npz", "manifest.json", "DONE"
-_READ_ATTEMPTS = 5  # while a running training replaces the folder
+_READ_ATTEMPTS = 50  # while a running training replaces the folder
 STATE_NAME = re.compile(r"state_(\d+)")
 _ARRAY_KINDS = "biufcSUmM"  # NumPy kinds that need no pickle and keep their dtype
 _READ_ERRORS = (
@@ -165,8 +165,9 @@ def _write_folder(folder: Path, arrays: list[np.ndarray], manifest: bytes) -> No
 
 
 def _remove_folder(folder: Path) -> None:
-    """Removes a state folder; one that lost its first file is incomplete."""
+    """Removes a state folder, its done marker first: a reader then knows why it failed."""
     if folder.is_dir():
+        (folder / _DONE).unlink(missing_ok=True)
         shutil.rmtree(folder)
 
 
