@@ -165,7 +165,7 @@ def _write_folder(folder: Path, arrays: list[np.ndarray], manifest: bytes) -> No
 
 
 def _remove_folder(folder: Path) -> None:
-    """Removes a state folder, its done marker first: a reader then knows why it failed."""
+    """Removes a state folder, first its marker, so that a reader sees why it failed."""
     if folder.is_dir():
         (folder / _DONE).unlink(missing_ok=True)
         shutil.rmtree(folder)
