@@ -122,10 +122,21 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
                 use_bc_loss=self.use_bc_loss,
                 reward_horizon=self.reward_horizon,
                 noise=inputs.get("noise"),
+                values=self._values_of_rows(data, step),
             )
             total = self.total_loss(losses)
         self.apply_losses(total, tape, inputs["train"])
         return losses
+
+    def _values_of_rows(self, data: Tensors, step: tf.Tensor) -> tf.Tensor | None:
+        """Values of the environment steps (B,), if asking for all of them is less work.
+
+        An environment step stands in several rows, one for each denoising step.
+        """
+        total = len(data["chains"])
+        if step.shape[0] is None or step.shape[0] <= total:
+            return None
+        return tf.gather(tf.reshape(self.model.critic(data["obs"]), [-1]), step)
 
     def step_inputs(self, number: int) -> Tensors:
         """Adds when eta is trained, and recorded draws of the BC term."""

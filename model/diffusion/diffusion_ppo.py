@@ -114,6 +114,7 @@ class PPODiffusion(VPGDiffusion):
         use_bc_loss: bool = False,
         reward_horizon: int = 4,
         noise: Sequence[Any] | None = None,
+        values: tf.Tensor | None = None,
     ) -> PPOLosses:
         """All terms for B rows of (environment step, denoising step).
 
@@ -129,6 +130,7 @@ class PPODiffusion(VPGDiffusion):
             use_bc_loss: Add likelihood of the base policy's samples.
             reward_horizon: Steps of the chunk that count.
             noise: Draws of the base policy's samples.
+            values: The critic's values of the rows, (B,), if it has been asked already.
         """
         newlogprobs, eta = self.get_logprobs_subsample(
             obs, chains_prev, chains_next, denoising_inds, get_ent=True
@@ -139,7 +141,7 @@ class PPODiffusion(VPGDiffusion):
         clip = self.clip_range(denoising_inds)
         approx_kl, clipfrac, ratio = ratio_diagnostics(logratio, clip)
         weighted = self.weigh_advantages(advantages, denoising_inds)
-        values = tf.reshape(self.critic(obs), [-1])
+        values = tf.reshape(self.critic(obs) if values is None else values, [-1])
         bc_loss = self.bc_loss(obs, noise) if use_bc_loss else tf.constant(0.0)
         return PPOLosses(
             pg_loss=ppo_surrogate(logratio, weighted, clip),

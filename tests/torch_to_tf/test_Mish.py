@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
 
-from tests.modes import MODES
+from tests.modes import MODES, in_mode
 from tests.torch_to_tf.compare import assert_configurable, assert_same_module, grid
 from util.torch_to_tf import nn_Mish
 
@@ -30,3 +31,31 @@ def test_input_is_not_changed_with_inplace():
 def test_unknown_keyword_is_refused():
     with pytest.raises(ValueError, match="Unrecognized keyword.*beta"):
         nn_Mish(beta=2.0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_second_gradient_equals_torch(mode):
+    x = np.linspace(-60.0, 60.0, 241)
+    leaf = torch.tensor(x, requires_grad=True)
+    value = torch.nn.functional.mish(leaf).sum()
+    (first,) = torch.autograd.grad(value, leaf, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), leaf)
+    module = nn_Mish()
+
+    def differentiate(v):
+        with tf.GradientTape() as outer:
+            outer.watch(v)
+            with tf.GradientTape() as inner:
+                inner.watch(v)
+                y = module(v)
+            dy = inner.gradient(y, v)
+        return dy, outer.gradient(dy, v)
+
+    got = in_mode(differentiate, mode)(tf.constant(x))
+    np.testing.assert_allclose(got[0], first.detach(), atol=1e-12)
+    np.testing.assert_allclose(got[1], second, atol=1e-12)
+
+
+def test_no_overflow_in_float32():
+    x = np.array([-3e38, -200.0, 200.0, 3e38], np.float32)
+    np.testing.assert_array_equal(nn_Mish()(x), [0.0, 0.0, 200.0, np.float32(3e38)])

@@ -100,4 +100,21 @@ class nn_Mish(nn_Module):
 
     def call(self, input: tf.Tensor) -> tf.Tensor:
         """Elementwise."""
-        return input * tf.tanh(tf.nn.softplus(input))
+        return _mish(tf.convert_to_tensor(input))
+
+
+@tf.custom_gradient
+def _mish(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """x tanh(log(1 + w)) with w = exp(x), and its gradient, from one exponential.
+
+    tanh(log(1 + w)) = n / (n + 2) with n = w (w + 2), which loses no digits; beyond 20
+    it is 1 in double precision too.
+    """
+    w = tf.exp(tf.minimum(x, 20.0))
+    n = w * (w + 2.0)
+    tanh = n / (n + 2.0)
+
+    def grad(upstream: tf.Tensor) -> tf.Tensor:
+        return upstream * (tanh + x * (1.0 - tanh * tanh) * (w / (1.0 + w)))
+
+    return x * tanh, grad

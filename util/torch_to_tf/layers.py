@@ -55,7 +55,12 @@ class nn_Linear(nn_Module):
             output = tf.matmul(input, self.weight, transpose_b=True)
         else:
             output = tf.tensordot(input, self.weight, [[-1], [1]])
-        return output if self.bias is None else output + self.bias
+        if self.bias is None:
+            return output
+        if input.shape.rank is None or input.shape.rank < 2:
+            return output + self.bias
+        # Its gradient takes a third of the time of that of "+" on a CPU.
+        return tf.nn.bias_add(output, self.bias)
 
 
 class nn_LayerNorm(nn_Module):

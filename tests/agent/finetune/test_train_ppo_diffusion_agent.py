@@ -161,6 +161,34 @@ def test_fine_tuning_moves_actor_and_critic_but_not_the_base(tmp_path, eager):
     assert moved(agent, iterations=1) == {"actor_ft", "critic"}
 
 
+def learn_once(tmp_path):
+    """Weights after a training iteration, and how many rows the critic was given."""
+    agent, asked = make_agent(tmp_path), []
+    agent.iterate()
+    critic = agent.model.critic
+    original = critic.call
+
+    def call(obs):
+        asked.append(len(obs["state"]))
+        return original(obs)
+
+    critic.call = call
+    agent.iterate()
+    return weights(agent.model), asked
+
+
+def test_critic_is_asked_once_per_environment_step(tmp_path, eager, monkeypatch):
+    """A minibatch of 8 rows is larger than the 4 environment steps it is drawn from."""
+    once, asked = learn_once(tmp_path / "once")
+    assert 4 in asked
+    assert 8 not in asked
+    monkeypatch.setattr(TrainPPODiffusionAgent, "_values_of_rows", lambda *_: None)
+    each, asked = learn_once(tmp_path / "each")
+    assert 8 in asked
+    for key, value in each.items():
+        np.testing.assert_allclose(once[key], value, rtol=1e-5, atol=1e-7)
+
+
 def test_warm_up_leaves_the_actor_unchanged(tmp_path, eager):
     agent = make_agent(tmp_path, "train.n_critic_warmup_itr=3")
     assert moved(agent, iterations=2) == {"critic"}
