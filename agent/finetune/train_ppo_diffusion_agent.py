@@ -58,12 +58,7 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
             for explore in (True, False)
         }
         obs = {"state": tf.TensorSpec([None, self.cfg.cond_steps, self.cfg.obs_dim])}
-        chain = (self.model.horizon_steps, self.model.action_dim)
-        chains = tf.TensorSpec([None, self.model.ft_denoising_steps + 1, *chain])
         self.value = tf.function(self.model.critic, input_signature=[obs])
-        self.logprob = tf.function(
-            self.model.get_logprobs, input_signature=[obs, chains]
-        )
         self.learn_step = tf.function(self._learn_step)
 
     def _make_sampler(self, explore: bool) -> Any:
@@ -75,30 +70,27 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
     def act(
         self, obs: Mapping[str, np.ndarray], explore: bool
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Chunks (E, Ta, Da) and the chains that led to them, (E, K + 1, Ta, Da)."""
+        """Chunks (E, Ta, Da) and the chains that led to them, (E, K + 1, Ta, Da).
+
+        When exploring also log-probabilities of the chains, (E, K, Ta, Da).
+        """
         noise = self.policy_noise(self.venv.num_envs)
         sample = self._sample[explore](to_tensors(obs), noise)
-        return sample.trajectories.numpy(), {"chains": sample.chains.numpy()}
+        extras = {"chains": sample.chains.numpy()}
+        if explore:
+            extras["logprobs"] = sample.logprobs.numpy()
+        return sample.trajectories.numpy(), extras
 
     def score(self, rollout: Rollout) -> Tensors:
         """Observations, chains and log-probabilities by row (step, env)."""
         obs = to_tensors(
             {k: v.reshape(-1, *v.shape[2:]) for k, v in rollout.obs.items()}
         )
-        chains = rollout.extras["chains"]
-        chains = tf.constant(chains.reshape(-1, *chains.shape[2:]))
-        steps, parts = self.model.ft_denoising_steps, []
-        for start in range(0, len(chains), self.slice_size):
-            stop = start + self.slice_size
-            piece = {key: value[start:stop] for key, value in obs.items()}
-            parts.append(self.logprob(piece, chains[start:stop]))
-        logprobs = tf.concat(parts, axis=0)
-        shape = [-1, steps, *chains.shape[2:]]
-        return {
-            "obs": obs,
-            "chains": chains,
-            "logprobs": tf.reshape(logprobs, shape),
+        extras = {
+            key: tf.constant(value.reshape(-1, *value.shape[2:]))
+            for key, value in rollout.extras.items()
         }
+        return {"obs": obs, **extras}
 
     def rows(self, data: Tensors) -> int:
         """One row for each environment step and denoising step."""

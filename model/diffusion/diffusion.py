@@ -28,10 +28,12 @@ class Sample(NamedTuple):
     Attributes:
         trajectories: Actions (B, Ta, Da).
         chains: Action before and after each fine-tuned step, (B, K + 1, Ta, Da).
+        logprobs: Log-probability of each fine-tuned step, (B, K, Ta, Da).
     """
 
     trajectories: tf.Tensor
     chains: tf.Tensor | None = None
+    logprobs: tf.Tensor | None = None
 
 
 class DiffusionModel(Policy):
@@ -236,7 +238,8 @@ class DiffusionModel(Policy):
         positions: range,
         step: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple],
         deterministic: bool,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+        score: Callable[..., tf.Tensor] = lambda x, mu, logvar: x[:, :0],
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Runs the sampler over `positions`; one loop in the graph.
 
         Args:
@@ -245,29 +248,37 @@ class DiffusionModel(Policy):
             positions: Consecutive sampling positions.
             step: Maps (x, t (B,), index (B,)) to mean and log-variance.
             deterministic: Passed to `sampling_std`.
+            score: Maps the chunk after a step and the step's mean and log-variance to
+                what else to keep of it; nothing by default.
 
         Returns:
-            The chunk after the last position, and after each, (len, B, Ta, Da).
+            The chunk after the last position, and after each, (len, B, Ta, Da), and
+            what `score` gave, (len, B, ...).
         """
         rows, last = tf.shape(x)[0], len(self.sampling_t) - 1
         t_of = tf.constant(self.sampling_t, tf.int64)
 
-        def body(i: tf.Tensor, x: tf.Tensor, kept: tf.TensorArray) -> tuple:
-            t = t_of[i]
+        def body(
+            i: tf.Tensor, x: tf.Tensor, kept: tf.TensorArray, scores: tf.TensorArray
+        ) -> tuple:
+            t, at = t_of[i], i - positions.start
             mu, logvar = step(x, make_timesteps(rows, t), make_timesteps(rows, i))
             std = self.sampling_std(logvar, t, deterministic)
             x = mu + std * _limit(noise[i], self.randn_clip_value)
             x = tf.where(i == last, _limit(x, self.final_action_clip_value), x)
-            return i + 1, x, kept.write(i - positions.start, x)
+            scored = scores.write(at, score(x, mu, logvar))
+            return i + 1, x, kept.write(at, x), scored
 
+        shape = score(x, x, x[:, :1, :1]).shape
         kept = tf.TensorArray(tf.float32, len(positions), element_shape=x.shape)
-        _, x, kept = tf.while_loop(
+        scores = tf.TensorArray(tf.float32, len(positions), element_shape=shape)
+        _, x, kept, scores = tf.while_loop(
             lambda i, *_: i < positions.stop,
             body,
-            (tf.constant(positions.start), x, kept),
+            (tf.constant(positions.start), x, kept, scores),
             maximum_iterations=len(positions),
         )
-        return x, kept.stack()
+        return x, kept.stack(), scores.stack()
 
     def sampling_noise(
         self, cond: Cond, noise: Sequence[Any] | None
@@ -293,7 +304,7 @@ class DiffusionModel(Policy):
             noise: 1 + n standard normal draws (B, Ta, Da): start, then each step.
         """
         x, z = self.sampling_noise(cond, noise)
-        x, _ = self.denoise(
+        x, *_ = self.denoise(
             x,
             z,
             range(len(self.sampling_t)),

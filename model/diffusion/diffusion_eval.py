@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.common.critic import Cond
-from model.common.gaussian import RUN_WITH, TRAINED_WITH, naming
+from model.common.gaussian import RUN_WITH, TRAINED_WITH, entries_below, naming
 from model.diffusion.diffusion import DiffusionModel, Sample
 from util.checkpoint import PolicyFile, load_policy
 from util.config import compat
@@ -79,9 +79,9 @@ class DiffusionEval(DiffusionModel):
         return steps
 
     def _load_finetuned(self, weights: Mapping[str, np.ndarray]) -> None:
-        self.network.load_state_dict(_below("actor.", weights))
+        self.network.load_state_dict(entries_below("actor.", weights))
         self.actor_ft = clone_network(self.network)
-        self.actor_ft.load_state_dict(_below("actor_ft.", weights))
+        self.actor_ft.load_state_dict(entries_below("actor_ft.", weights))
 
     def _load_pretrained(self, policy: PolicyFile, use_ema: bool) -> None:
         if self.ft_denoising_steps:
@@ -92,7 +92,7 @@ class DiffusionEval(DiffusionModel):
         averaged = policy.ema if use_ema else None
         with naming(policy.path):
             self.network.load_state_dict(
-                _below("network.", averaged or policy.weights or policy.ema or {})
+                entries_below("network.", averaged or policy.weights or policy.ema or {})
             )
 
     def p_mean_var(
@@ -169,16 +169,7 @@ class DiffusionEval(DiffusionModel):
             )
 
         for network, positions in parts:
-            x, _ = self.denoise(x, z, positions, runs(network), deterministic)
+            x, *_ = self.denoise(x, z, positions, runs(network), deterministic)
         return Sample(x)
 
     call = forward
-
-
-def _below(prefix: str, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Entries under `prefix`, without it."""
-    return {
-        key.removeprefix(prefix): value
-        for key, value in weights.items()
-        if key.startswith(prefix)
-    }

@@ -19,6 +19,8 @@ from util.checkpoint import load_policy
 from util.torch_to_tf import clone_network, nn_Module
 from util.torch_to_tf.functional import normal_log_prob
 
+_ROWS_FIRST = (1, 0, 2, 3)
+
 
 class VPGDiffusion(DiffusionModel):
     """Sampling with exploration noise, and log-probabilities of denoising steps.
@@ -212,6 +214,9 @@ class VPGDiffusion(DiffusionModel):
     ) -> Sample:
         """Samples actions and keeps the chain of fine-tuned steps.
 
+        An exploring policy also keeps their log-probabilities, `get_logprobs` of the
+        chain: the means are at hand.
+
         Args:
             cond: Observations.
             deterministic: No exploration noise.
@@ -230,14 +235,20 @@ class VPGDiffusion(DiffusionModel):
             return step
 
         if first:
-            x, _ = self.denoise(x, z, range(first), runs(self.actor), deterministic)
-        chain = x[None]
-        if first < total:
-            network = self.actor if use_base_policy else self.actor_ft
-            positions = range(first, total)
-            x, kept = self.denoise(x, z, positions, runs(network), deterministic)
-            chain = tf.concat([chain, kept], axis=0)
-        return Sample(x, tf.transpose(chain, [1, 0, 2, 3]) if return_chain else None)
+            x, *_ = self.denoise(x, z, range(first), runs(self.actor), deterministic)
+        start, scored = x[None], {} if deterministic else {"score": self._log_density}
+        if first == total:
+            return Sample(x, tf.transpose(start, _ROWS_FIRST) if return_chain else None)
+        network = self.actor if use_base_policy else self.actor_ft
+        x, kept, logprobs = self.denoise(
+            x, z, range(first, total), runs(network), deterministic, **scored
+        )
+        if not return_chain:
+            return Sample(x)
+        chain = tf.transpose(tf.concat([start, kept], axis=0), _ROWS_FIRST)
+        return Sample(
+            x, chain, None if deterministic else tf.transpose(logprobs, _ROWS_FIRST)
+        )
 
     call = forward
 
@@ -306,9 +317,13 @@ class VPGDiffusion(DiffusionModel):
         mu, logvar, eta = self._posterior_eta(
             chains_prev, prediction, t, index, cond, deterministic=False
         )
-        std = tf.maximum(tf.exp(0.5 * logvar), self.min_logprob_denoising_std)
-        logprob = normal_log_prob(chains_next, mu, std)
+        logprob = self._log_density(chains_next, mu, logvar)
         return (logprob, eta) if get_ent else logprob
+
+    def _log_density(self, x: tf.Tensor, mu: tf.Tensor, logvar: tf.Tensor) -> tf.Tensor:
+        """log N(x; mu, std), elementwise, std at least `min_logprob_denoising_std`."""
+        std = tf.maximum(tf.exp(0.5 * logvar), self.min_logprob_denoising_std)
+        return normal_log_prob(x, mu, std)
 
     def loss(self, cond: Cond, chains: tf.Tensor, reward: tf.Tensor) -> tuple:
         """REINFORCE with a value baseline (DPPO, eq. 4.6); K must equal all steps.

@@ -77,7 +77,6 @@ def test_compiled_functions_are_traced_once(compiled):
         "sample with noise": agent._sample[True],
         "sample without": agent._sample[False],
         "value": agent.value,
-        "logprob": agent.logprob,
         "learn_step": agent.learn_step,
     }
     counts = {k: f.experimental_get_tracing_count() for k, f in functions.items()}
@@ -337,16 +336,16 @@ def test_reward_horizon_is_the_executed_chunk_unless_set(tmp_path, overrides, ho
     assert make_agent(tmp_path, *overrides).reward_horizon == horizon
 
 
-def test_scores_do_not_depend_on_the_size_of_slices(tmp_path, eager):
-    scores = []
-    for size in (3, 100):
-        folder = tmp_path / str(size)
-        agent = make_agent(folder, f"train.logprob_batch_size={size}")
-        rollout = agent.collector.collect(agent.plan(), agent._actor(agent.plan()))
-        scores.append(agent.score(rollout))
-        assert scores[-1]["logprobs"].shape == (4, 2, 4, 2)
-        assert agent.rows(scores[-1]) == 8
-    np.testing.assert_allclose(scores[0]["logprobs"], scores[1]["logprobs"], rtol=1e-4)
+def test_log_probabilities_kept_while_sampling_are_those_of_the_chains(tmp_path, eager):
+    agent = make_agent(tmp_path)
+    agent.iterate()
+    rollout = agent.collector.collect(agent.plan(), agent._actor(agent.plan()))
+    data = agent.score(rollout)
+    assert agent.rows(data) == 8
+    assert data["logprobs"].shape == (4, 2, 4, 2)
+    again = agent.model.get_logprobs(data["obs"], data["chains"])
+    kept = data["logprobs"].numpy().reshape(again.shape)
+    np.testing.assert_allclose(kept, again, rtol=1e-4, atol=1e-4)
 
 
 # -- what is not finite --------------------------------------------------------------
