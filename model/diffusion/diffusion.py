@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from model.common.critic import Cond
 from model.common.gaussian import Policy
+from model.diffusion.modules import len_of, predict_at
 from model.diffusion.sampling import cosine_beta_schedule, extract, make_timesteps
 from util.torch_to_tf import nn_Module
 
@@ -219,6 +220,18 @@ class DiffusionModel(Policy):
 
     # -- sampling -----------------------------------------------------------------
 
+    def sampling_posterior(
+        self,
+        x: tf.Tensor,
+        prediction: tf.Tensor,
+        t: tf.Tensor,
+        index: tf.Tensor,
+        cond: Cond,
+        deterministic: bool,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """`posterior` as sampling uses it; leaves with an eta override this."""
+        return self.posterior(x, prediction, t, index)
+
     def sampling_std(
         self, logvar: tf.Tensor, t: tf.Tensor, deterministic: bool
     ) -> tf.Tensor:
@@ -235,8 +248,9 @@ class DiffusionModel(Policy):
         self,
         x: tf.Tensor,
         noise: tf.Tensor,
+        cond: Cond,
+        network: nn_Module,
         positions: range,
-        step: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple],
         deterministic: bool,
         score: Callable[..., tf.Tensor] = lambda x, mu, logvar: x[:, :0],
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -245,9 +259,10 @@ class DiffusionModel(Policy):
         Args:
             x: Noisy chunk before the first position, (B, Ta, Da).
             noise: Standard normal draws (n, B, Ta, Da), all positions.
+            cond: Observations.
+            network: Predicts at all these positions.
             positions: Consecutive sampling positions.
-            step: Maps (x, t (B,), index (B,)) to mean and log-variance.
-            deterministic: Passed to `sampling_std`.
+            deterministic: Passed to `sampling_posterior` and `sampling_std`.
             score: Maps the chunk after a step and the step's mean and log-variance to
                 what else to keep of it; nothing by default.
 
@@ -255,14 +270,22 @@ class DiffusionModel(Policy):
             The chunk after the last position, and after each, (len, B, Ta, Da), and
             what `score` gave, (len, B, ...).
         """
-        rows, last = tf.shape(x)[0], len(self.sampling_t) - 1
+        rows, last = len_of(x), len(self.sampling_t) - 1
         t_of = tf.constant(self.sampling_t, tf.int64)
+        predict = predict_at(network, cond, t_of)
 
         def body(
             i: tf.Tensor, x: tf.Tensor, kept: tf.TensorArray, scores: tf.TensorArray
         ) -> tuple:
             t, at = t_of[i], i - positions.start
-            mu, logvar = step(x, make_timesteps(rows, t), make_timesteps(rows, i))
+            mu, logvar = self.sampling_posterior(
+                x,
+                predict(x, i),
+                make_timesteps(rows, t),
+                make_timesteps(rows, i),
+                cond,
+                deterministic,
+            )
             std = self.sampling_std(logvar, t, deterministic)
             x = mu + std * _limit(noise[i], self.randn_clip_value)
             x = tf.where(i == last, _limit(x, self.final_action_clip_value), x)
@@ -284,9 +307,7 @@ class DiffusionModel(Policy):
         self, cond: Cond, noise: Sequence[Any] | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The initial chunk (B, Ta, Da) and the noise of all positions."""
-        rows = cond["state"].shape[0]
-        rows = tf.shape(cond["state"])[0] if rows is None else rows
-        shape = [rows, self.horizon_steps, self.action_dim]
+        shape = [len_of(cond["state"]), self.horizon_steps, self.action_dim]
         draws = self.draws(noise).normals(1 + len(self.sampling_t), shape)
         return draws[0], draws[1:]
 
@@ -304,14 +325,10 @@ class DiffusionModel(Policy):
             noise: 1 + n standard normal draws (B, Ta, Da): start, then each step.
         """
         x, z = self.sampling_noise(cond, noise)
-        x, *_ = self.denoise(
-            x,
-            z,
-            range(len(self.sampling_t)),
-            lambda x, t, i: self.p_mean_var(x, t, cond, index=i),
-            deterministic,
+        positions = range(len(self.sampling_t))
+        return Sample(
+            self.denoise(x, z, cond, self.network, positions, deterministic)[0]
         )
-        return Sample(x)
 
     call: Callable[..., Any] = forward
 
@@ -328,9 +345,8 @@ class DiffusionModel(Policy):
             *args: Further arguments of `p_losses` before t.
             noise: Steps (B,) and noise (B, Ta, Da).
         """
-        rows = x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
         draws = self.draws(noise)
-        t = draws.integers([rows], self.denoising_steps)
+        t = draws.integers([len_of(x)], self.denoising_steps)
         epsilon = draws.normal(tf.shape(x))
         # Leaves put further arguments before t.
         p_losses: Callable[..., tf.Tensor] = self.p_losses

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,9 @@ class DiffusionEval(DiffusionModel):
         averaged = policy.ema if use_ema else None
         with naming(policy.path):
             self.network.load_state_dict(
-                entries_below("network.", averaged or policy.weights or policy.ema or {})
+                entries_below(
+                    "network.", averaged or policy.weights or policy.ema or {}
+                )
             )
 
     def p_mean_var(
@@ -124,16 +126,18 @@ class DiffusionEval(DiffusionModel):
                 self.actor_ft(x, t, cond=cond),
                 prediction,
             )
-        return self._posterior(x, prediction, t, index, deterministic)
+        return self.sampling_posterior(x, prediction, t, index, cond, deterministic)
 
-    def _posterior(
+    def sampling_posterior(
         self,
         x: tf.Tensor,
         prediction: tf.Tensor,
         t: tf.Tensor,
         index: tf.Tensor | None,
+        cond: Cond,
         deterministic: bool,
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Of the deterministic sampler in DDIM."""
         if not self.use_ddim:
             return self.posterior(x, prediction, t, index)
         if not deterministic:
@@ -163,13 +167,8 @@ class DiffusionEval(DiffusionModel):
         if self.ft_denoising_steps:
             parts.append((self.actor_ft, range(first, total)))
 
-        def runs(network: nn_Module) -> Callable[..., tuple]:
-            return lambda x, t, i: self._posterior(
-                x, network(x, t, cond=cond), t, i, deterministic
-            )
-
         for network, positions in parts:
-            x, *_ = self.denoise(x, z, positions, runs(network), deterministic)
+            x, *_ = self.denoise(x, z, cond, network, positions, deterministic)
         return Sample(x)
 
     call = forward

@@ -196,6 +196,18 @@ class VPGDiffusion(DiffusionModel):
 
     # -- sampling ---------------------------------------------------------------------
 
+    def sampling_posterior(
+        self,
+        x: tf.Tensor,
+        prediction: tf.Tensor,
+        t: tf.Tensor,
+        index: tf.Tensor,
+        cond: Cond,
+        deterministic: bool,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """With the noise of eta in DDIM."""
+        return self._posterior_eta(x, prediction, t, index, cond, deterministic)[:2]
+
     def sampling_std(
         self, logvar: tf.Tensor, t: tf.Tensor, deterministic: bool
     ) -> tf.Tensor:
@@ -227,21 +239,14 @@ class VPGDiffusion(DiffusionModel):
         x, z = self.sampling_noise(cond, noise)
         first, total = self.first_ft_position, len(self.sampling_t)
 
-        def runs(network: nn_Module) -> Any:
-            def step(x: tf.Tensor, t: tf.Tensor, i: tf.Tensor) -> tuple:
-                prediction = network(x, t, cond=cond)
-                return self._posterior_eta(x, prediction, t, i, cond, deterministic)[:2]
-
-            return step
-
         if first:
-            x, *_ = self.denoise(x, z, range(first), runs(self.actor), deterministic)
+            x, *_ = self.denoise(x, z, cond, self.actor, range(first), deterministic)
         start, scored = x[None], {} if deterministic else {"score": self._log_density}
         if first == total:
             return Sample(x, tf.transpose(start, _ROWS_FIRST) if return_chain else None)
         network = self.actor if use_base_policy else self.actor_ft
         x, kept, logprobs = self.denoise(
-            x, z, range(first, total), runs(network), deterministic, **scored
+            x, z, cond, network, range(first, total), deterministic, **scored
         )
         if not return_chain:
             return Sample(x)

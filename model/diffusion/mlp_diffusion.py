@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
 from model.common.critic import Cond, flat_state
 from model.common.mlp import MLP, make_mlp
-from model.diffusion.modules import make_time_embedding
-from util.torch_to_tf import nn_Module
+from model.diffusion.modules import NoiseNetwork, make_time_embedding
 
 
-class DiffusionMLP(nn_Module):
+class DiffusionMLP(NoiseNetwork):
     """Predicts the noise (or the clean action) of a noisy action chunk.
 
     Args:
@@ -59,18 +57,15 @@ class DiffusionMLP(nn_Module):
             use_layernorm=use_layernorm,
         )
 
-    def call(self, x: tf.Tensor, time: tf.Tensor, cond: Cond, **_: Any) -> tf.Tensor:
-        """Prediction (B, Ta, Da).
-
-        Args:
-            x: Noisy chunk (B, Ta, Da).
-            time: Denoising step of each row, (B,) int.
-            cond: {"state": (B, To, Do)}.
-        """
+    def encode(self, cond: Cond) -> tf.Tensor:
+        """The flat state, encoded if there is an encoder, (B, F)."""
         state = flat_state(cond)
-        if self.cond_mlp is not None:
-            state = self.cond_mlp(state)
-        embedding = self.time_embedding(tf.reshape(time, [-1]))
+        return state if self.cond_mlp is None else self.cond_mlp(state)
+
+    def predict(
+        self, x: tf.Tensor, embedding: tf.Tensor, features: tf.Tensor
+    ) -> tf.Tensor:
+        """Prediction (B, Ta, Da), see `NoiseNetwork`."""
         flat = tf.reshape(x, [-1, self.output_width])
-        out = self.mlp_mean(tf.concat([flat, embedding, state], axis=-1))
+        out = self.mlp_mean(tf.concat([flat, embedding, features], axis=-1))
         return tf.reshape(out, tf.shape(x))

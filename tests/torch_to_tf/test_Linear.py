@@ -5,7 +5,12 @@ import torch
 
 from tests.modes import MODES
 from tests.torch_to_tf.compare import assert_configurable, assert_same_module, random
-from util.torch_to_tf import nn_Linear, torch_manual_seed
+from util.torch_to_tf import (
+    nn_Linear,
+    nn_Sequential,
+    torch_manual_seed,
+    transposed_weights,
+)
 
 # in_features, out_features, bias, leading shape of the input
 CASES = [
@@ -71,3 +76,32 @@ def test_input_of_another_width_is_refused(mode):
     function = tf.function(nn_Linear(3, 4).call) if mode != "eager" else nn_Linear(3, 4)
     with pytest.raises(ValueError, match="last size 2, expected in_features=3"):
         function(tf.zeros([5, 2]))
+
+
+@pytest.mark.parametrize("eagerly", [True, False])
+def test_weights_transposed_beforehand_give_the_same(eagerly):
+    layers = nn_Sequential(nn_Linear(3, 4), nn_Linear(4, 2))
+    x = tf.constant(random((5, 3)))
+
+    def call(x):
+        with transposed_weights(layers):
+            return layers(x)
+
+    held = call(x) if eagerly else tf.function(call, jit_compile=True)(x)
+    np.testing.assert_allclose(held, layers(x), rtol=1e-5, atol=1e-6)
+
+
+def test_weights_are_held_within_the_block_only():
+    layer, x = nn_Linear(3, 4), tf.constant(random((5, 3)))
+
+    @tf.function(jit_compile=True)
+    def call(x):
+        with transposed_weights(layer):
+            held = layer(x)
+        layer.weight.assign(tf.zeros([4, 3]))
+        return held, layer(x)
+
+    before = layer(x)
+    held, after = call(x)
+    np.testing.assert_allclose(held, before, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(after, np.tile(layer.bias.numpy(), (5, 1)))

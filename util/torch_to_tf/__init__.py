@@ -20,6 +20,7 @@ from util.torch_to_tf.layers import (
     nn_ModuleList,
     nn_Sequential,
     replay_dropout,
+    transposed_weights,
 )
 from util.torch_to_tf.module import clone_network, nn_Module, nn_Parameter
 from util.torch_to_tf.optim import (
@@ -49,4 +50,5 @@ __all__ = [
     "torch_nn_utils_clip_grad_norm_",
     "torch_optim_Adam",
     "torch_optim_AdamW",
+    "transposed_weights",
 ]

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+# Not public, like every way to the barrier; the pinned TensorFlow has it.
+from tensorflow.compiler.tf2xla.python import xla
+
 from util.torch_to_tf import init
 from util.torch_to_tf.module import nn_Module, nn_Parameter
 
@@ -34,6 +37,7 @@ class nn_Linear(nn_Module):
                 f"got {in_features} and {out_features}."
             )
         self.in_features, self.out_features = in_features, out_features
+        self._transposed: tf.Tensor | None = None
         self.weight = nn_Parameter(
             init.fan_in_uniform((out_features, in_features), in_features)
         )
@@ -51,7 +55,9 @@ class nn_Linear(nn_Module):
                 f"input has last size {input.shape[-1]}, "
                 f"expected in_features={self.in_features}."
             )
-        if input.shape.rank == 2:
+        if input.shape.rank == 2 and self._transposed is not None:
+            output = tf.matmul(input, self._transposed)
+        elif input.shape.rank == 2:
             output = tf.matmul(input, self.weight, transpose_b=True)
         else:
             output = tf.tensordot(input, self.weight, [[-1], [1]])
@@ -61,6 +67,29 @@ class nn_Linear(nn_Module):
             return output + self.bias
         # Its gradient takes a third of the time of that of "+" on a CPU.
         return tf.nn.bias_add(output, self.bias)
+
+
+@contextmanager
+def transposed_weights(module: nn_Module) -> Iterator[None]:
+    """Within, linear layers multiply by weights that were transposed beforehand.
+
+    A loop of small batches, such as sampling, then does not do so in every round: 40
+    rows and 20 rounds took 4.1 instead of 5.4 ms. Only for code that XLA compiles (the
+    barrier keeps it from undoing this); nothing changes where code runs eagerly.
+    """
+    if tf.executing_eagerly():
+        yield
+        return
+    layers = [part for part in module.modules() if isinstance(part, nn_Linear)]
+    weights = [tf.transpose(tf.convert_to_tensor(part.weight)) for part in layers]
+    held = xla.optimization_barrier(*weights) if weights else []
+    for part, weight in zip(layers, held, strict=True):
+        part._transposed = weight
+    try:
+        yield
+    finally:
+        for part in layers:
+            part._transposed = None
 
 
 class nn_LayerNorm(nn_Module):

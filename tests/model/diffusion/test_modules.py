@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.diffusion.modules import SinusoidalPosEmb, make_time_embedding
+from model.diffusion.mlp_diffusion import DiffusionMLP
+from model.diffusion.modules import (
+    SinusoidalPosEmb,
+    make_time_embedding,
+    predict_at,
+)
+from tests.model.fakes import StepPrediction, normal, states
 from tests.modes import MODES, in_mode
 
 # Of the reference, for step 7 and width 16.
@@ -60,3 +66,38 @@ def test_time_embedding_passes_a_mish_between_two_linear_maps():
     hidden = 1.5 * np.tanh(np.log1p(np.exp(1.5)))
     out = module(tf.constant([0]))
     np.testing.assert_allclose(out, np.full((1, 4), hidden + 0.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_prediction_at_a_step_equals_the_whole_network(mode):
+    """Also with an encoder of the state, and for networks that have no parts."""
+    sizes = {"action_dim": 3, "horizon_steps": 2, "cond_dim": 4, "time_dim": 8}
+    whole = DiffusionMLP(**sizes, mlp_dims=[5, 5, 5], cond_mlp_dims=[6, 3])
+    x, cond, times = normal(7, 2, 3), states(7, 2), [9, 4, 0]
+    for network in (whole, StepPrediction()):
+        got = in_mode(
+            lambda x, i, network=network: predict_at(
+                network, cond, tf.constant(times, tf.int64)
+            )(x, i),
+            mode,
+        )(tf.constant(x), tf.constant(1))
+        expected = network(x, np.full(7, 4), cond=cond)
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_observations_are_encoded_once_for_all_steps(monkeypatch):
+    encoded = []
+    original = DiffusionMLP.encode
+
+    def encode(self, cond):
+        encoded.append(1)
+        return original(self, cond)
+
+    monkeypatch.setattr(DiffusionMLP, "encode", encode)
+    sizes = {"action_dim": 3, "horizon_steps": 2, "cond_dim": 4, "time_dim": 8}
+    predict = predict_at(
+        DiffusionMLP(**sizes, mlp_dims=[5]), states(7, 2), tf.constant([1, 0], tf.int64)
+    )
+    for i in range(2):
+        predict(tf.constant(normal(7, 2, 3)), tf.constant(i))
+    assert len(encoded) == 1
