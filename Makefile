@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 EXTRAS ?= gym,test
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup demo test check format lint types quick cfg-lock demonstrator
+.PHONY: help setup demo test bench check format lint types quick cfg-lock demonstrator
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,9 @@ demo: setup ## Pre-train, fine-tune and evaluate on Hopper, ending with a pictur
 
 test: setup ## All tests, with real simulators and parity with PyTorch
 	$(RUN) -m pytest -n 2 --dist loadfile tests
+
+bench: setup ## Speed against plain PyTorch, on a quiet machine: docs/results/bench.md
+	$(RUN) -m tests.bench --wait
 
 check: setup format lint types quick ## What has to hold before a commit
 

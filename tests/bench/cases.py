@@ -1,0 +1,148 @@
+"""The measured cases and the products that each needs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from tests.bench import matmul
+from tests.bench.leaves import layer_widths, leaf, write_episodes
+from tests.bench.matmul import Products
+
+SIDES = ("torch", "ours")
+ENVS = "envs"
+MODULES = {
+    "torch": "tests.bench.peer",
+    "ours": "tests.bench.ours",
+    ENVS: "tests.bench.stepping",
+}
+MATMUL = "matmul of "
+BY_ROW = " by row"
+STEPPING = "d "
+PROCESSES = "one process each"
+NO_LIMIT = ("train.target_kl=null", "train.update_epochs=1")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured.
+
+    Attributes:
+        title: For the report.
+        unit: What one number is the time of.
+        aim: PyTorch's time over ours.
+    """
+
+    title: str
+    unit: str
+    aim: float
+
+
+CASES = {
+    "a": Case("action sampling, 40 envs x 20 steps, with chain", "call", 3.5),
+    "b": Case("behaviour cloning step, batch 128, with EMA", "step", 3.0),
+    "c5000": Case("PPO update, 5,000 pairs", "minibatch", 4.0),
+    "c50000": Case("PPO update, 50,000 pairs", "minibatch", 4.0),
+    "d": Case("environment steps, 40 Hoppers, chunks of 4", "env step", 3.0),
+    "e": Case("one whole iteration of the Hopper leaf", "iteration", 4.0),
+}
+CLONING_STEPS = 400
+
+
+@dataclass
+class Prepared:
+    """A case that is ready to run: `run()` does `units` units of work."""
+
+    run: Callable[[], None]
+    units: int = 1
+    close: Callable[[], None] = lambda: None
+
+
+def config(case: str, folder: Path, quick: bool = False) -> DictConfig:
+    """The leaf of a case with what the case changes, and the files it needs.
+
+    Composing imports TensorFlow, so this is not called where PyTorch is measured.
+
+    Args:
+        case: A key of `CASES`.
+        folder: For files.
+        quick: Less work in a call.
+    """
+    if case == "b":
+        cfg = leaf("pretrain", folder)
+        items = cfg.train.batch_size * cloning_steps(quick)
+        path = Path(cfg.train_dataset_path)
+        write_episodes(path, cfg.obs_dim, cfg.action_dim, items)
+        return cfg
+    if case.startswith("c"):
+        return leaf("finetune", folder, *NO_LIMIT, f"train.batch_size={case[1:]}")
+    short = ("train.n_steps=50", "train.batch_size=5000")
+    return leaf("finetune", folder, *(short if case == "e" and quick else ()))
+
+
+def cloning_steps(quick: bool) -> int:
+    """Steps of an epoch of behaviour cloning."""
+    return 100 if quick else 400
+
+
+def prepare(side: str, case: str, cfg: DictConfig, quick: bool = False) -> Prepared:
+    """Builds a case of a side, or the products of a case, not yet warm.
+
+    Args:
+        side: One of `SIDES`, or `ENVS`.
+        case: A key of `CASES`; `MATMUL` and a key; a key of a PPO update and `BY_ROW`;
+            `STEPPING` and a back end.
+        cfg: What `config` returned for the case.
+        quick: Less work in a call.
+    """
+    if case.startswith(MATMUL):
+        parts = products(side, case.removeprefix(MATMUL), cfg)
+        chain = matmul.torch_chain if side == "torch" else matmul.tensorflow_chain
+        return Prepared(chain(parts))
+    module: Any = importlib.import_module(MODULES[side])
+    if case.startswith(STEPPING):
+        made = module.Stepping(cfg, case.removeprefix(STEPPING))
+        return Prepared(made, made.units, made.close)
+    if case == "a":
+        shape = (cfg.env.n_envs, cfg.cond_steps, cfg.obs_dim)
+        obs = np.random.default_rng(0).standard_normal(shape)
+        return Prepared(module.Sampling(cfg, obs))
+    if case == "b":
+        return Prepared(module.Cloning(cfg), cloning_steps(quick))
+    if case == "e":
+        made = module.Iterating(cfg)
+        return Prepared(made, close=made.close)
+    pairs = cfg.train.batch_size
+    batches = 10 if pairs < 20000 else 2
+    steps = batches * pairs // (cfg.env.n_envs * cfg.ft_denoising_steps)
+    options = {"by_row": True} if case.endswith(BY_ROW) else {}
+    return Prepared(module.Updating(cfg, steps, **options), batches)
+
+
+# -- products --------------------------------------------------------------------------
+
+
+def products(side: str, case: str, cfg: DictConfig) -> list[Products]:
+    """The products that a unit of a case needs on a side.
+
+    The peer evaluates the frozen network too, as the original does; ours only where
+    its output is used. Embeddings of the denoising step are left out.
+    """
+    widths = {name: tuple(w) for name, w in layer_widths(cfg).items()}
+    if case == "a":
+        steps = cfg.denoising_steps
+        extra = cfg.ft_denoising_steps if side == "torch" else 0
+        return [Products(cfg.env.n_envs, widths["actor"], steps + extra)]
+    rows = int(case[1:])
+    learned = [
+        Products(rows, widths["actor"], backward=True),
+        Products(rows, widths["critic"], backward=True),
+    ]
+    frozen = [Products(rows, widths["actor"])] if side == "torch" else []
+    return learned + frozen

@@ -1,0 +1,110 @@
+"""The one place that knows this project's agents: what a measurement calls.
+
+Relied on: `agent.act(obs, explore)`, `agent.update(rollout)`, `agent.run_epochs(data)`,
+`agent.iterate()`, `agent.model`, and `run_epoch()` of pre-training.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from agent.common.rollout import Rollout
+from tests.bench.leaves import rollout_arrays
+from util.config import resolve_target
+
+
+def make_agent(cfg: DictConfig, envs: bool = False) -> Any:
+    """The agent of a leaf; fine-tuning gets environments only if asked to."""
+    Path(cfg.logdir).mkdir(parents=True, exist_ok=True)
+    kind = resolve_target(cfg._target_)
+    if "train_dataset" in cfg or envs:
+        return kind(cfg)
+    return kind(cfg, venv=SimpleNamespace(num_envs=cfg.env.n_envs))
+
+
+class Sampling:
+    """(a) Actions for all environments, with chains."""
+
+    def __init__(self, cfg: DictConfig, obs: np.ndarray) -> None:
+        self.agent, self.obs = make_agent(cfg), {"state": obs}
+
+    def __call__(self) -> None:
+        self.agent.act(self.obs, explore=True)
+
+
+class Cloning:
+    """(b) An epoch of behaviour cloning."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.agent = make_agent(cfg)
+
+    def __call__(self) -> None:
+        self.agent.run_epoch()
+
+
+class Updating:
+    """(c) An epoch of PPO minibatches over a scored rollout."""
+
+    def __init__(self, cfg: DictConfig, steps: int) -> None:
+        self.agent = make_agent(cfg)
+        self.data = scored(self.agent, rollout_of(cfg, steps))
+
+    def __call__(self) -> None:
+        self.agent.run_epochs(self.data)
+
+
+class Iterating:
+    """(e) Whole iterations, with environments."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.agent = make_agent(cfg, envs=True)
+
+    def __call__(self) -> None:
+        self.agent.iterate()
+
+    def close(self) -> None:
+        """Ends the environments."""
+        self.agent.venv.close()
+
+
+def rollout_of(cfg: DictConfig, steps: int) -> Rollout:
+    """The made-up rollout as the agent's own type."""
+    arrays = rollout_arrays(cfg, steps)
+    shape = arrays["rewards"].shape
+    terminated = arrays["terminated"]
+    return Rollout(
+        obs={"state": arrays["obs"]},
+        actions=arrays["chains"][:, :, -1, : cfg.act_steps],
+        extras={"chains": arrays["chains"]},
+        rewards=arrays["rewards"],
+        terminated=terminated,
+        truncated=np.zeros(shape, bool),
+        firsts=firsts_of(terminated),
+        last_obs={"state": arrays["last_obs"]},
+        broken=np.zeros(shape, bool),
+    )
+
+
+def firsts_of(terminated: np.ndarray) -> np.ndarray:
+    """1 where an episode starts, (S + 1, E)."""
+    return np.concatenate([np.ones_like(terminated[:1]), terminated]).astype(float)
+
+
+def scored(agent: Any, rollout: Rollout) -> Any:
+    """What `update` hands to `run_epochs`; runs a whole update, which compiles."""
+    kept: list[Any] = []
+    run_epochs = agent.run_epochs
+
+    def keep(data: Any, *args: Any) -> Any:
+        kept.append(data)
+        return run_epochs(data, *args)
+
+    agent.run_epochs = keep
+    agent.update(rollout)
+    del agent.run_epochs
+    return kept[0]
