@@ -12,6 +12,8 @@ import gymnasium
 from omegaconf import OmegaConf
 
 from env.gym_utils.async_vector_env import AsyncVectorEnv, count_processors
+from env.gym_utils.native_tasks import has_task
+from env.gym_utils.pipeline import NotBatched
 from env.gym_utils.registry import EnvName, find_env
 from env.gym_utils.state import StateNotSupported
 from env.gym_utils.sync_vector_env import SyncVectorEnv
@@ -29,7 +31,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_BACKENDS = ("auto", "sync", "async")
+_BACKENDS = ("auto", "sync", "async", "native", "envpool")
+_FEWEST_NATIVE = 4  # below, NumPy's overhead costs more than gymnasium's objects
 _LATER_WRAPPERS = {
     "robomimic_lowdim": "robomimic",
     "robomimic_image": "robomimic",
@@ -56,12 +59,16 @@ def make_async(
 ) -> VectorEnv:
     """Returns `num_envs` environments as one vector environment.
 
-    With backend "auto" the environments run in worker processes if there are at least
-    two for each processor. Measured with `python -m tests.env.benchmark <n>` for Hopper
-    and chunks of 4 on 2 cores, sync against async, in env steps per second of
-    processor time: 3,860 to 2,640 for n=1; 3,880 to 4,200 for 2; 3,270 to 4,750 for 4;
-    3,110 to 5,880 for 40. By the clock workers were 10 to 15 % slower for 40 while
-    training runs used both cores; a quiet machine could not be had.
+    With backend "auto" four or more environments are stepped natively if their task,
+    wrappers and arguments allow it; else they run in worker processes if there are at
+    least two for each processor, else in this process. All three take the same
+    trajectories, and one reads the states of another. Measured with `python -m
+    tests.env.benchmark 40` for Hopper and chunks of 4, in env steps for a second of
+    processor time: native 25,500, sync 14,800, async 13,300, gymnasium's own
+    `AsyncVectorEnv` 8,300; MuJoCo alone takes 25,000. Sync against native: 15,900 to
+    13,200 for 1 environment, 14,700 to 14,400 for 3, 15,000 to 18,900 for 8. By the
+    clock, beside other programs on 2 cores, the median was 9,400 native, 5,600 sync,
+    4,700 async, 7,100 gymnasium, whose 41 processes get more of a busy machine.
 
     Args:
         id: A D4RL name such as `hopper-medium-v2`, or an id of gymnasium.
@@ -79,12 +86,15 @@ def make_async(
         shape_meta: Shapes of image observations, of robomimic.
         use_image_obs: Observe images, of robomimic.
         render_offscreen: Record videos, of robomimic.
-        backend: "sync" runs all environments in this process, "async" in workers.
+        backend: "sync" runs all environments in this process, "async" in workers,
+            "native" in threads without gymnasium's objects and infos; "envpool" is
+            EnvPool, with physics of its own. "auto" chooses among the first three.
         **kwargs: Arguments of `gymnasium.make`.
 
     Raises:
         ValueError: The family is not available yet, the name is unknown, a size is
-            impossible, or the environment has other sizes than obs_dim, action_dim.
+            impossible, the environment has other sizes than obs_dim, action_dim, or
+            the named backend does not have it.
         TypeError: An argument is unknown to the environment or wrapper.
     """
     if num_envs < 1:
@@ -105,9 +115,7 @@ def make_async(
     if max_episode_steps is not None and "multi_step" not in plain:
         options["max_episode_steps"] = max_episode_steps
     factory = _Factory(find_env(id), options, plain)
-    in_workers = _use_workers(num_envs) if backend == "auto" else backend == "async"
-    kind = AsyncVectorEnv if asynchronous and in_workers else SyncVectorEnv
-    venv = kind([factory] * num_envs)
+    venv = _make_venv(factory, num_envs, backend if asynchronous else "sync")
     try:
         _check_dims(venv, obs_dim, action_dim)
     except ValueError:
@@ -129,6 +137,51 @@ class _Factory:
         for key, arguments in self.wrappers.items():
             env = wrapper_dict[key](env, **arguments)
         return env
+
+
+def _make_venv(factory: _Factory, num_envs: int, backend: str) -> VectorEnv:
+    """Makes the vector environment and logs which one was chosen."""
+    env_fns = [factory] * num_envs
+    venv: VectorEnv | None = None
+    why = "as asked for"
+    if backend == "auto" and num_envs < _FEWEST_NATIVE:
+        why = f"fewer than {_FEWEST_NATIVE}"
+    elif backend in ("auto", "native"):
+        try:
+            venv = _make_native(factory, num_envs)
+        except NotBatched as error:
+            if backend == "native":
+                raise ValueError(f"env.backend=native is impossible: {error}") from None
+            why = f"not native: {error}".rstrip(".")
+    elif backend == "envpool":
+        venv = _make_envpool(factory, num_envs)
+    if venv is None:
+        in_workers = _use_workers(num_envs) if backend == "auto" else backend == "async"
+        venv = AsyncVectorEnv(env_fns) if in_workers else SyncVectorEnv(env_fns)
+    kind = type(venv).__name__
+    logger.info("%d x %s in a %s (%s).", num_envs, factory.name.id, kind, why)
+    return venv
+
+
+def _make_native(factory: _Factory, num_envs: int) -> VectorEnv:
+    """Raises `NotBatched` before MuJoCo is imported or an environment made."""
+    if not has_task(factory.name.id):
+        raise NotBatched(f"there is no native task for {factory.name.id}.")
+    if factory.kwargs.get("render_mode") is not None:
+        raise NotBatched("rendering needs gymnasium's objects.")
+    from env.gym_utils.native_vector_env import NativeVectorEnv
+
+    return NativeVectorEnv([factory] * num_envs)
+
+
+def _make_envpool(factory: _Factory, num_envs: int) -> VectorEnv:
+    from env.gym_utils.envpool_vector_env import EnvPoolVectorEnv
+
+    kwargs = {**factory.name.kwargs, **factory.kwargs}
+    try:
+        return EnvPoolVectorEnv([factory] * num_envs, factory.name.id, kwargs)
+    except NotBatched as error:
+        raise ValueError(f"env.backend=envpool is impossible: {error}") from None
 
 
 def _to_plain(wrappers: Any) -> dict[str, dict[str, Any]]:

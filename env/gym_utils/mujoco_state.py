@@ -42,22 +42,35 @@ def get_mujoco_state(env: MujocoEnv) -> dict[str, Any]:
     Raises:
         TypeError: A class outside gymnasium has an attribute that cannot be saved.
     """
-    state = np.empty(mujoco.mj_stateSize(env.model, _SPEC))
-    mujoco.mj_getState(env.model, env.data, state, _SPEC)
-    derived = {name: np.array(getattr(env.data, name)) for name in _DERIVED}
-    return {"state": state, "derived": derived, "attributes": _get_attributes(env)}
+    simulation = get_simulation(env.model, env.data)
+    return simulation | {"attributes": _get_attributes(env)}
 
 
 def set_mujoco_state(env: MujocoEnv, state: Mapping[str, Any]) -> None:
     """Takes over what `get_mujoco_state` returned."""
-    values = np.asarray(state["state"], np.float64)
-    mujoco.mj_setState(env.model, env.data, values, _SPEC)
-    mujoco.mj_forward(env.model, env.data)
-    mujoco.mj_setState(env.model, env.data, values, _SPEC)  # forward moves warm start
-    for name, array in state["derived"].items():
-        getattr(env.data, name)[...] = array
+    set_simulation(env.model, env.data, state)
     for name, value in state["attributes"].items():
         setattr(env, name, value)
+
+
+def get_simulation(model: mujoco.MjModel, data: mujoco.MjData) -> dict[str, Any]:
+    """Returns the state of a simulation and what was derived from it."""
+    state = np.empty(mujoco.mj_stateSize(model, _SPEC))
+    mujoco.mj_getState(model, data, state, _SPEC)
+    derived = {name: np.array(getattr(data, name)) for name in _DERIVED}
+    return {"state": state, "derived": derived}
+
+
+def set_simulation(
+    model: mujoco.MjModel, data: mujoco.MjData, state: Mapping[str, Any]
+) -> None:
+    """Takes over what `get_simulation` returned."""
+    values = np.asarray(state["state"], np.float64)
+    mujoco.mj_setState(model, data, values, _SPEC)
+    mujoco.mj_forward(model, data)
+    mujoco.mj_setState(model, data, values, _SPEC)  # forward moves the warm start
+    for name, array in state["derived"].items():
+        getattr(data, name)[...] = array
 
 
 def _get_attributes(env: MujocoEnv) -> dict[str, Any]:

@@ -7,7 +7,7 @@ generator `np_random` is taken care of here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -46,8 +46,8 @@ def get_env_state(env: gymnasium.Env) -> dict[str, Any]:
     Raises:
         StateNotSupported: A wrapper or the environment cannot be saved; names it.
     """
-    layers = [_get_layer(layer) for layer in _layers(env)]
-    return {"layers": layers, "generator": _get_generator(env.unwrapped)}
+    layers = [_get_layer(layer) for layer in env_layers(env)]
+    return {"layers": layers, "generator": get_generator(env.unwrapped._np_random)}
 
 
 def set_env_state(env: gymnasium.Env, state: Mapping[str, Any]) -> None:
@@ -56,17 +56,25 @@ def set_env_state(env: gymnasium.Env, state: Mapping[str, Any]) -> None:
     Raises:
         ValueError: The state belongs to other wrappers or another environment.
     """
-    layers = list(_layers(env))
-    expected = [type(layer).__name__ for layer in layers]
-    names = [part["type"] for part in state["layers"]]
-    if names != expected:
-        raise ValueError(f"state must be of {expected}, got one of {names}.")
+    layers = list(env_layers(env))
+    check_layers([type(layer).__name__ for layer in layers], state)
     for layer, part in zip(layers, state["layers"], strict=True):
         _set_layer(layer, part["state"])
-    _set_generator(env.unwrapped, state["generator"])
+    generator = make_generator(state["generator"])
+    if generator is None:
+        env.unwrapped._np_random = None  # `np_random` cannot become None
+    else:
+        env.unwrapped.np_random = generator
 
 
-def _layers(env: gymnasium.Env) -> Iterator[gymnasium.Env]:
+def check_layers(expected: Sequence[str], state: Mapping[str, Any]) -> None:
+    """Refuses a state of other wrappers or another environment, by class names."""
+    names = [part["type"] for part in state["layers"]]
+    if names != list(expected):
+        raise ValueError(f"state must be of {list(expected)}, got one of {names}.")
+
+
+def env_layers(env: gymnasium.Env) -> Iterator[gymnasium.Env]:
     """The outermost wrapper first, the environment itself last."""
     while isinstance(env, gymnasium.Wrapper):
         yield env
@@ -124,16 +132,15 @@ def _get_mujoco(layer: Any) -> dict[str, Any]:
         raise StateNotSupported(str(error)) from error
 
 
-def _get_generator(env: gymnasium.Env) -> dict[str, Any] | None:
-    """State of `np_random`, None if nothing was drawn yet."""
-    generator = env._np_random
+def get_generator(generator: np.random.Generator | None) -> dict[str, Any] | None:
+    """Returns the state of a generator, None if nothing was drawn yet."""
     return None if generator is None else dict(generator.bit_generator.state)
 
 
-def _set_generator(env: gymnasium.Env, state: Mapping[str, Any] | None) -> None:
+def make_generator(state: Mapping[str, Any] | None) -> np.random.Generator | None:
+    """Returns a generator with what `get_generator` returned."""
     if state is None:
-        env._np_random = None
-        return
+        return None
     generator = np.random.Generator(getattr(np.random, state["bit_generator"])())
     generator.bit_generator.state = state
-    env.np_random = generator
+    return generator

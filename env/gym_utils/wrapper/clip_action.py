@@ -22,8 +22,8 @@ class ClipAction(gymnasium.ActionWrapper):
         super().__init__(env)
         if not isinstance(env.action_space, gymnasium.spaces.Box):
             raise TypeError(f"action_space must be a Box, got {env.action_space}.")
-        self._low, self._high = env.action_space.low, env.action_space.high
+        self.low, self.high = env.action_space.low, env.action_space.high
 
     def action(self, action: Any) -> np.ndarray:
         """Returns the action (Da,) within the bounds."""
-        return np.minimum(np.maximum(action, self._low), self._high)
+        return np.minimum(np.maximum(action, self.low), self.high)

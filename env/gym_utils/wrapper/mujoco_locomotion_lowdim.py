@@ -28,6 +28,10 @@ class MujocoLocomotionLowdimWrapper(gymnasium.Wrapper):
         env: Environment with `Box` spaces of one dimension.
         normalization_path: A ``normalization.npz``; None leaves observations and
             actions as they are.
+
+    Attributes:
+        ranges: Of the data set; None if nothing is normalised.
+        limit_terminates: Whether a time limit counts as termination too.
     """
 
     def __init__(
@@ -36,14 +40,14 @@ class MujocoLocomotionLowdimWrapper(gymnasium.Wrapper):
         super().__init__(env)
         obs_space = _check_box("observation_space", env.observation_space)
         action_space = _check_box("action_space", env.action_space)
-        self._ranges: Normalization | None = None
+        self.ranges: Normalization | None = None
         if normalization_path is not None:
-            self._ranges = Normalization.load(
+            self.ranges = Normalization.load(
                 normalization_path, obs_space.shape[0], action_space.shape[0]
             )
             obs_space, self.action_space = _unit(obs_space), _unit(action_space)
         self.observation_space = Dict({"state": obs_space})
-        self._limit_terminates = compat("gae_ignores_truncation")
+        self.limit_terminates = compat("gae_ignores_truncation")
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -61,16 +65,16 @@ class MujocoLocomotionLowdimWrapper(gymnasium.Wrapper):
         self, action: np.ndarray
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Takes one env step with a normalised action (Da,)."""
-        if self._ranges is not None:
-            action = self._ranges.unnormalize_action(action)
+        if self.ranges is not None:
+            action = self.ranges.unnormalize_action(action)
         obs, reward, terminated, truncated, info = self.env.step(action)
         truncated = bool(truncated) and not terminated
-        terminated = bool(terminated) or (truncated and self._limit_terminates)
+        terminated = bool(terminated) or (truncated and self.limit_terminates)
         return self._observe(obs), float(reward), terminated, truncated, info
 
     def _observe(self, obs: np.ndarray) -> dict[str, np.ndarray]:
-        if self._ranges is not None:
-            obs = self._ranges.normalize_obs(obs)
+        if self.ranges is not None:
+            obs = self.ranges.normalize_obs(obs)
         return {"state": obs}
 
 

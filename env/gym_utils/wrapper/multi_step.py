@@ -82,7 +82,7 @@ class MultiStep(gymnasium.Wrapper):
         self.reset_within_step = reset_within_step
         self.pass_full_observations = pass_full_observations
         self.prev_action, self.verbose = prev_action, verbose
-        self._aggregate = _AGGREGATE[reward_agg_method]
+        self.aggregate = _AGGREGATE[reward_agg_method]
         self.cnt = 0
         self._obs: deque[Obs] = deque(maxlen=max(n_obs_steps + 1, n_action_steps))
         self._actions: deque[np.ndarray] = deque(maxlen=n_obs_steps)
@@ -139,7 +139,7 @@ class MultiStep(gymnasium.Wrapper):
             info["full_obs"] = stack_last_n_obs(self._obs, n_full)
         if terminated or truncated:
             obs = self._end_episode(obs, terminated, truncated, info)
-        return obs, float(self._aggregate(rewards)), terminated, truncated, info
+        return obs, float(self.aggregate(rewards)), terminated, truncated, info
 
     def _execute(self, chunk: np.ndarray) -> tuple[list[float], bool, bool, bool]:
         """Returns rewards of the executed steps, terminated, truncated, finite."""

@@ -81,6 +81,20 @@ def test_auto_uses_workers_for_many_environments(
     venv.close()
 
 
+def test_the_choice_is_logged_with_its_reason(monkeypatch, caplog):
+    monkeypatch.setattr(gym_utils, "count_processors", lambda: 1)
+    with caplog.at_level(logging.INFO):
+        make(num_envs=4, backend="auto")
+        make(num_envs=3, backend="auto")
+        make(backend="sync")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"4 x {POINT_ID} in a SyncVectorEnv (not native: there is no native task for "
+        f"{POINT_ID}).",
+        f"3 x {POINT_ID} in a SyncVectorEnv (fewer than 4).",
+        f"2 x {POINT_ID} in a SyncVectorEnv (as asked for).",
+    ]
+
+
 def test_render_asks_for_a_window():
     venv = make(render=True)
     assert venv.get_attr("render_mode") == ("human", "human")
@@ -109,7 +123,8 @@ def test_videos_that_nobody_records_are_reported(caplog):
     ("arguments", "message"),
     [
         ({"num_envs": 0}, "num_envs must be >= 1, got 0"),
-        ({"backend": "fast"}, "env.backend must be one of auto, sync, async"),
+        ({"backend": "fast"}, "one of auto, sync, async, native, envpool, got 'fast'"),
+        ({"backend": "native"}, f"native is impossible: .* task for {POINT_ID}"),
         ({"obs_dim": 11}, "obs_dim must be 4, as the environment has, got 11"),
         ({"action_dim": 3}, "action_dim must be 2, as the environment has, got 3"),
         ({"env_type": "furniture"}, "the family 'furniture' are not available yet"),
@@ -156,6 +171,48 @@ def test_a_d4rl_name_runs_with_its_time_limit_as_truncation():
         assert not terminated[0]
         assert truncated[0] == (chunk == 249)
     assert infos[0]["final_obs"]["state"].shape == (1, 17)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"render": True}, "rendering needs gymnasium's objects"),
+        ({"disable_env_checker": False}, "PassiveEnvChecker cannot be batched"),
+        (
+            {
+                "wrappers": {
+                    "mujoco_locomotion_lowdim": WRAPPERS["mujoco_locomotion_lowdim"]
+                }
+            },
+            "the wrapper MultiStep is missing",
+        ),
+    ],
+)
+def test_what_cannot_be_native_is_named(monkeypatch, arguments, message):
+    with pytest.raises(
+        ValueError, match=f"env.backend=native is impossible: .*{message}"
+    ):
+        make("Hopper-v5", 4, **({"backend": "native"} | arguments))
+    if "render" not in arguments:
+        monkeypatch.setattr(gym_utils, "count_processors", lambda: 1)
+        venv = make("Hopper-v5", 4, **({"backend": "auto"} | arguments))
+        assert type(venv) is SyncVectorEnv
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("num_envs", "asynchronous", "kind"),
+    [
+        (3, True, "SyncVectorEnv"),
+        (4, True, "NativeVectorEnv"),
+        (4, False, "SyncVectorEnv"),
+    ],
+)
+def test_auto_is_native_for_mujoco(num_envs, asynchronous, kind):
+    venv = make("hopper-medium-v2", num_envs, backend="auto", asynchronous=asynchronous)
+    assert type(venv).__name__ == kind
+    venv.close()
 
 
 @pytest.mark.full
