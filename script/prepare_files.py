@@ -20,7 +20,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from agent.dataset.demonstrator import (
     DEFAULT_N_STEPS,
     SOURCE_FILE,
-    find_demonstrator,
+    find_recipe,
     generate_dataset,
 )
 from agent.dataset.normalise import write_together
@@ -211,7 +211,7 @@ def _mend(cfg: DictConfig, path: Path, source: str) -> str:
     """The command that makes the file."""
     if source in ("local", "download"):
         with contextlib.suppress(FileNotFoundError):
-            find_demonstrator(_env_name(cfg))
+            find_recipe(_env_name(cfg))
             return "set data.source=generate."
     bench = path.parent.parent.name
     script = _OWN_DATA_SCRIPTS.get(bench, _OWN_DATA_SCRIPTS["gym"])
@@ -259,7 +259,7 @@ def _generate(cfg: DictConfig, path: Path) -> None:
             "not fit"
         )
     env_name = _env_name(cfg)
-    find_demonstrator(env_name)
+    find_recipe(env_name)
     n_steps = _option(cfg, "n_steps", DEFAULT_N_STEPS)
     _announce(f"generating {n_steps} steps of {env_name} into {folder}")
     generate_dataset(

@@ -1,7 +1,8 @@
-"""Makes training data by rolling out a policy that is shipped with the project.
+"""Makes training data by rolling out policies that are shipped with the project.
 
-The policy is the actor of soft actor-critic, stored as plain arrays and evaluated in
-NumPy: a seed always gives the same data and no TensorFlow is needed.
+The policies are actors of soft actor-critic, stored as plain arrays and evaluated in
+NumPy: a seed always gives the same data and no TensorFlow is needed. Which policies
+make the data of an experiment stands in `demonstrator_policy.RECIPES`.
 
     python -m agent.dataset.demonstrator --env_name=hopper-medium-v2 --save_dir=FOLDER
 """
@@ -22,10 +23,12 @@ from typing import Any
 import numpy as np
 
 from agent.dataset.demonstrator_policy import (
-    TASKS,
+    RECIPES,
     Demonstrator,
+    Part,
+    Recipe,
     available_demonstrators,
-    find_demonstrator,
+    find_recipe,
 )
 from agent.dataset.demonstrator_rollout import N_SHARDS, count_streams, simulate
 from agent.dataset.normalise import bounds_of, normalise, write_together
@@ -34,12 +37,15 @@ __all__ = [
     "DEFAULT_N_STEPS",
     "SOURCE_FILE",
     "available_demonstrators",
-    "find_demonstrator",
+    "find_recipe",
     "generate_dataset",
 ]
 
 DEFAULT_N_STEPS = 1_000_000
-"""For Hopper: 64 MB on disk, about 300 MB while generating, minutes on two cores."""
+"""For Hopper: 64 MB on disk, about 300 MB while generating, minutes on two cores.
+
+Walker2d and HalfCheetah take half as much again.
+"""
 
 SOURCE_FILE = "source.json"
 """Stands beside generated data and says how they came about."""
@@ -62,40 +68,37 @@ def generate_dataset(
     Args:
         env_name: Experiment, such as hopper-medium-v2.
         save_dir: The folder; created if missing.
-        n_steps: Env steps to simulate.
-        seed: Of the simulators and the policy.
-        stochastic: Sample from the policy; otherwise take its mean, which is what the
-            level of a demonstrator refers to.
+        n_steps: Env steps to simulate, all policies together.
+        seed: Of the simulators and the policies.
+        stochastic: Sample from every policy; otherwise take its mean, which is what the
+            level of a demonstrator refers to, except where the experiment says so.
         workers: Processes; by default the number of cores, at most one per shard.
-        weights_path: The policy, instead of the shipped one.
+        weights_path: A policy instead of the shipped ones.
 
     Returns:
         What source.json says: how the data came about and what they are like.
 
     Raises:
         FileNotFoundError: If there is no demonstrator for the experiment.
-        ValueError: If `n_steps` is too small for one episode, or the policy does not
-            fit the environment.
+        ValueError: If `n_steps` is too small for one episode of each policy, or a
+            policy does not fit the environment.
     """
     if n_steps < 1:
         raise ValueError(f"n_steps must be >= 1, got {n_steps}.")
-    weights = Path(weights_path or find_demonstrator(env_name)).resolve()
-    policy = Demonstrator(weights)
-    env_id = policy.meta.get("env_id") or TASKS.get(env_name, ("", env_name))[1]
-    job = {
-        "env_id": env_id,
-        "weights": str(weights),
-        "n_steps": int(n_steps),
-        "streams": count_streams(n_steps),
+    jobs = _plan(env_name, n_steps, seed, stochastic, weights_path)
+    workers = workers or min(N_SHARDS, os.cpu_count() or 1)
+    data, demonstrators = _simulate_parts(jobs, workers)
+    source = {
+        "source": "generated",
+        "command": _command(env_name, n_steps, seed, stochastic),
+        "env_id": jobs[0]["env_id"],
         "seed": int(seed),
+        "n_steps": int(n_steps),
         "stochastic": bool(stochastic),
+        **_summarise(data),
+        "demonstrators": demonstrators,
+        "versions": _versions("gymnasium", "mujoco", "numpy"),
     }
-    data = simulate(job, workers or min(N_SHARDS, os.cpu_count() or 1))
-    if not len(data["traj_lengths"]):
-        raise ValueError(
-            f"n_steps={n_steps} is too small: no episode of {env_id} came to an end."
-        )
-    source = _describe(env_name, job, policy, data)
     bounds = bounds_of(data["states"], data["actions"])
     for name, prefix in (("states", "obs"), ("actions", "action")):
         low, high = bounds[f"{prefix}_min"], bounds[f"{prefix}_max"]
@@ -105,41 +108,102 @@ def generate_dataset(
     return source
 
 
-def _describe(
+def _plan(
     env_name: str,
-    job: Mapping[str, Any],
-    policy: Demonstrator,
-    data: Mapping[str, np.ndarray],
-) -> dict[str, Any]:
-    """How the data came about and what they are like, for source.json."""
-    starts = np.cumsum(data["traj_lengths"]) - data["traj_lengths"]
-    returns = np.add.reduceat(data["rewards"].astype(np.float64), starts)
-    sampling = ["--stochastic"] if job["stochastic"] else []
-    command = [
+    n_steps: int,
+    seed: int,
+    stochastic: bool,
+    weights_path: str | Path | None,
+) -> list[dict[str, Any]]:
+    """What `simulate` has to do for each policy, and the policy's share."""
+    recipe = _recipe_of(env_name, weights_path)
+    shares = [part.share for part in recipe.parts]
+    edges = [round(n_steps * sum(shares[:i])) for i in range(len(shares) + 1)]
+    jobs = []
+    for i, part in enumerate(recipe.parts):
+        steps = edges[i + 1] - edges[i]
+        jobs.append(
+            {
+                "env_id": Demonstrator(part.path).meta.get("env_id", recipe.env_id),
+                "weights": str(part.path),
+                "share": part.share,
+                "n_steps": steps,
+                "streams": count_streams(steps),
+                # Zeros at its end do not change a seed: the first policy draws as if
+                # it were the only one.
+                "seed": [int(seed), i],
+                "stochastic": bool(stochastic or part.stochastic),
+            }
+        )
+    return jobs
+
+
+def _recipe_of(env_name: str, weights_path: str | Path | None) -> Recipe:
+    """The experiment's recipe, or that of one given policy."""
+    if weights_path is None:
+        return find_recipe(env_name)
+    env_id = RECIPES[env_name].env_id if env_name in RECIPES else env_name
+    return Recipe(env_id, (Part(str(Path(weights_path).resolve())),))
+
+
+def _simulate_parts(
+    jobs: Sequence[Mapping[str, Any]], workers: int
+) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+    """Whole episodes of all policies, one policy after the other, and what they are.
+
+    Raises:
+        ValueError: If a policy has none.
+    """
+    parts = []
+    for job in jobs:
+        part = simulate(job, workers)
+        if not len(part["traj_lengths"]):
+            raise ValueError(
+                f"n_steps={job['n_steps']} is too small: no episode of {job['env_id']} "
+                f"by {Path(job['weights']).name} came to an end."
+            )
+        parts.append(part)
+    data = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return data, [_describe_part(*each) for each in zip(jobs, parts, strict=True)]
+
+
+def _command(env_name: str, n_steps: int, seed: int, stochastic: bool) -> str:
+    """What generates the same data."""
+    words = [
         "python -m agent.dataset.demonstrator",
         f"--env_name={env_name}",
-        f"--n_steps={job['n_steps']}",
-        f"--seed={job['seed']}",
-        *sampling,
+        f"--n_steps={n_steps}",
+        f"--seed={seed}",
+        *(["--stochastic"] if stochastic else []),
     ]
+    return " ".join(words)
+
+
+def _summarise(data: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What episodes are like."""
+    starts = np.cumsum(data["traj_lengths"]) - data["traj_lengths"]
+    returns = np.add.reduceat(data["rewards"].astype(np.float64), starts)
     return {
-        "source": "generated",
-        "command": " ".join(command),
-        "env_id": job["env_id"],
-        "seed": job["seed"],
-        "n_steps": job["n_steps"],
-        "stochastic": job["stochastic"],
         "steps": int(data["traj_lengths"].sum()),
         "episodes": len(returns),
         "mean_return": float(returns.mean()),
         "std_return": float(returns.std()),
         "mean_length": float(data["traj_lengths"].mean()),
-        "demonstrator": {
-            "file": policy.path.name,
-            "sha256": hashlib.sha256(policy.path.read_bytes()).hexdigest(),
-            **policy.meta,
-        },
-        "versions": _versions("gymnasium", "mujoco", "numpy"),
+    }
+
+
+def _describe_part(
+    job: Mapping[str, Any], data: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """Which policy it was, what it was to do, and what its episodes are like."""
+    path = Path(job["weights"])
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "share": job["share"],
+        "stochastic": job["stochastic"],
+        **_summarise(data),
+        "policy": Demonstrator(path).meta,
     }
 
 

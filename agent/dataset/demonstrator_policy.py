@@ -1,10 +1,11 @@
-"""The policy behind generated data: a Gaussian actor evaluated in NumPy."""
+"""The policies behind generated data: which ones, and a Gaussian actor in NumPy."""
 
 from __future__ import annotations
 
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,66 @@ from agent.dataset.normalise import denormalise, normalise
 DEMONSTRATORS = Path(__file__).with_name("demonstrators")
 """Where the weights files are."""
 
-TASKS = {
-    "hopper-medium-v2": ("hopper", "Hopper-v4"),
-    "walker2d-medium-v2": ("walker2d", "Walker2d-v4"),
-    "halfcheetah-medium-v2": ("halfcheetah", "HalfCheetah-v4"),
+
+@dataclass(frozen=True)
+class Part:
+    """One policy's part in a data set.
+
+    Attributes:
+        weights: Its file, in `DEMONSTRATORS` unless the path is absolute.
+        share: Of the env steps.
+        stochastic: Whether its actions are always sampled, as training collected them;
+            otherwise they are means unless asked for.
+    """
+
+    weights: str
+    share: float = 1.0
+    stochastic: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The weights file."""
+        return DEMONSTRATORS / self.weights
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the data of an experiment are made.
+
+    Attributes:
+        env_id: Of gymnasium.
+        parts: In the order of the data; their shares sum to 1.
+    """
+
+    env_id: str
+    parts: tuple[Part, ...]
+
+
+def _qualities(task: str, env_id: str) -> dict[str, Recipe]:
+    """D4RL's four qualities of data, from one run of soft actor-critic.
+
+    Args:
+        task: Such as walker2d.
+        env_id: Of gymnasium.
+    """
+    medium, expert = f"{task}.npz", f"{task}-expert.npz"
+    # Evenly spaced in training, from the first learned actor to the medium one.
+    replay = [*(f"{task}-replay-{i}.npz" for i in range(1, 6)), medium]
+    parts = {
+        "medium": (Part(medium),),
+        "expert": (Part(expert),),
+        "medium-expert": (Part(medium, 0.5), Part(expert, 0.5)),
+        "medium-replay": tuple(Part(file, 1 / len(replay), True) for file in replay),
+    }
+    return {f"{task}-{name}-v2": Recipe(env_id, each) for name, each in parts.items()}
+
+
+RECIPES: dict[str, Recipe] = {
+    "hopper-medium-v2": Recipe("Hopper-v4", (Part("hopper.npz"),)),
+    **_qualities("walker2d", "Walker2d-v4"),
+    **_qualities("halfcheetah", "HalfCheetah-v4"),
 }
-"""Experiment -> (short name of its weights file, gymnasium id)."""
+"""Experiment -> how its data are made. D4RL's names."""
 
 _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "ReLU": lambda x: np.maximum(x, 0.0),
@@ -119,24 +174,26 @@ class Demonstrator:
 
 
 def available_demonstrators() -> list[str]:
-    """Names of the weights files that are shipped."""
-    return sorted(path.stem for path in DEMONSTRATORS.glob("*.npz"))
+    """Experiments of which data can be generated: all their policies are shipped."""
+    return sorted(
+        name
+        for name, recipe in RECIPES.items()
+        if all(part.path.is_file() for part in recipe.parts)
+    )
 
 
-def find_demonstrator(env_name: str) -> Path:
-    """The weights file for an experiment.
+def find_recipe(env_name: str) -> Recipe:
+    """How the data of an experiment are made.
 
     Args:
         env_name: Such as hopper-medium-v2.
 
     Raises:
-        FileNotFoundError: If there is none; lists those there are.
+        FileNotFoundError: If no data of it can be generated; lists those that can.
     """
-    for name in (env_name, *TASKS.get(env_name, ())[:1]):
-        path = DEMONSTRATORS / f"{name}.npz"
-        if path.is_file():
-            return path
+    if env_name in available_demonstrators():
+        return RECIPES[env_name]
     raise FileNotFoundError(
-        f"No demonstrator for {env_name!r} in {DEMONSTRATORS}; there are: "
+        f"No demonstrator for {env_name!r} in {DEMONSTRATORS}; there are those of: "
         f"{', '.join(available_demonstrators()) or 'none'}."
     )

@@ -125,7 +125,8 @@ def simulate(job: Mapping[str, Any], workers: int) -> Arrays:
     """All shards, stitched in order, with a progress bar.
 
     Args:
-        job: env_id, weights (path), n_steps, streams, seed and stochastic.
+        job: env_id, weights (path), n_steps, streams, seed (one number or several)
+            and stochastic.
         workers: Processes; 1 simulates in this one.
 
     Returns:

@@ -2,16 +2,19 @@
 
     python script/dataset/export_demonstrator.py RUN --target 1500 --out FILE.npz
 
-Every checkpoint of the run is rolled out as data are generated; the one whose mean
-return comes nearest to `--target` is written with the command that trained it.
+The checkpoints from `--first` to `--last` are rolled out as data are generated, with
+mean actions; the one whose mean return comes nearest to `--target`, or without a target
+the best, is written with the command that trained it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from agent.dataset.demonstrator import generate_dataset  # noqa: E402
 from util.checkpoint import list_states, load_policy  # noqa: E402
+from util.run_folder import read_run  # noqa: E402
 
 ACTOR = ("mlp_base.", "mlp_mean.", "mlp_logvar.", "logvar_")
 
@@ -48,43 +52,68 @@ def measure(weights: Path, env_name: str, n_steps: int, seed: int) -> dict:
     return {key: source[key] for key in ("episodes", "mean_return", "std_return")}
 
 
-def main() -> None:
-    """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a SAC run")
-    parser.add_argument("--target", type=float, default=1500.0)
-    parser.add_argument("--first", type=int, default=0, help="first checkpoint")
-    parser.add_argument("--n_steps", type=int, default=40_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--command", required=True, help="what trained the run")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    config = yaml.safe_load((options.run / "config.yaml").read_text())
-    meta = {
-        "command": options.command,
+def describe_run(run: Path) -> tuple[str, dict]:
+    """The experiment of a run, and what a demonstrator's file says of its training."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    words = str(read_run(run).get("command", "unknown")).split(" ")
+    return config["env_name"], {
+        "command": " ".join(word for word in words if not word.startswith("logdir=")),
         "seed": config["seed"],
         "activation": config["model"]["actor"]["activation_type"],
         "tanh": config["model"]["tanh_output"],
         "randn_clip_value": config["model"]["randn_clip_value"],
     }
-    best = None
+
+
+def measure_states(options: argparse.Namespace) -> list[tuple[dict, Path]]:
+    """What the data of each checkpoint in question are like, and the checkpoint."""
+    env_name, meta = describe_run(options.run)
+    candidates = []
     for step, state in list_states(options.run / "checkpoint"):
-        if step < options.first:
+        if not options.first <= step <= options.last:
             continue
         with tempfile.NamedTemporaryFile(suffix=".npz") as file:
             write_actor(state, Path(file.name), meta)
-            found = measure(
-                Path(file.name), config["env_name"], options.n_steps, options.seed
-            )
+            found = measure(Path(file.name), env_name, options.n_steps, options.seed)
         print(f"state_{step}: {found}", flush=True)
-        distance = abs(found["mean_return"] - options.target)
-        if best is None or distance < best[0]:
-            best = (distance, step, state, found)
-    if best is None:
-        sys.exit(f"{options.run} has no checkpoint from iteration {options.first} on.")
-    _, step, state, found = best
-    write_actor(state, options.out, {**meta, "step": step, **found})
-    print(f"wrote {options.out} from state_{step}: {found}")
+        candidates.append(({**meta, "step": step, **found}, state))
+    return candidates
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of a SAC run")
+    parser.add_argument("--target", type=float, help="mean return; else the highest")
+    parser.add_argument("--first", type=int, default=0, help="first checkpoint")
+    parser.add_argument("--last", type=float, default=math.inf, help="last checkpoint")
+    parser.add_argument("--n_steps", type=int, default=40_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line.
+
+    Args:
+        arguments: Instead of `sys.argv[1:]`.
+    """
+    options = parse(arguments)
+    candidates = measure_states(options)
+    if not candidates:
+        sys.exit(
+            f"{options.run} has no checkpoint from iteration {options.first} to "
+            f"{options.last}."
+        )
+
+    def preference(candidate: tuple[dict, Path]) -> float:
+        reached = candidate[0]["mean_return"]
+        return reached if options.target is None else -abs(reached - options.target)
+
+    meta, state = max(candidates, key=preference)
+    write_actor(state, options.out, meta)
+    print(f"wrote {options.out} from {state.name}: {meta['mean_return']:.1f}")
 
 
 if __name__ == "__main__":

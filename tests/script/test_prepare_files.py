@@ -11,6 +11,7 @@ import pytest
 
 from script import prepare_files as module
 from script.prepare_files import prepare_files
+from tests.agent.dataset.fake_demonstrator import write_weights
 from tests.script.conftest import put_files
 
 pytestmark = pytest.mark.usefixtures("offline")
@@ -79,6 +80,25 @@ def test_missing_data_are_generated_while_offline(
     assert "generating 400 steps of hopper-medium-v2" in caplog.text
     assert "train_dataset_path: generated" in caplog.text
     json.dumps(record)
+
+
+def test_data_of_several_policies_are_generated_if_they_were_not_published(
+    tmp_path, config, demonstrator, published, caplog
+):
+    cfg = config("train_dataset_path", env="walker2d-medium-expert-v2")
+    with pytest.raises(FileNotFoundError, match="those of: hopper-medium-v2"):
+        prepare_files(cfg)
+    for name in ("walker2d", "walker2d-expert"):
+        path = demonstrator.with_name(f"{name}.npz")
+        write_weights(path, 3, 1, meta={"env_id": "Pendulum-v1"})
+    first = prepare_files(cfg)
+    facts = first["train_dataset_path"]
+    assert facts["source"] == "generated"
+    assert [part["share"] for part in facts["demonstrators"]] == [0.5, 0.5]
+    assert not published
+    caplog.clear()
+    assert prepare_files(cfg) == first
+    assert "ignored" not in caplog.text
 
 
 def test_generated_data_are_used_again_and_said_to_be_generated(

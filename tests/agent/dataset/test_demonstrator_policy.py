@@ -5,10 +5,13 @@ import pytest
 
 from agent.dataset import demonstrator_policy
 from agent.dataset.demonstrator_policy import (
+    DEMONSTRATORS,
+    RECIPES,
     Demonstrator,
     available_demonstrators,
-    find_demonstrator,
+    find_recipe,
 )
+from env.gym_utils.registry import find_env
 from model.common.mlp_gaussian import Gaussian_MLP
 from tests.agent.dataset.fake_demonstrator import write_weights
 
@@ -93,14 +96,64 @@ def test_unknown_activation_is_refused(tmp_path):
         Demonstrator(path)
 
 
-def test_files_are_found_by_full_or_short_name(tmp_path, monkeypatch):
+def test_experiment_without_its_policies_is_refused_with_those_there_are(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(demonstrator_policy, "DEMONSTRATORS", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"'hopper-medium-v2'.*there are: none"):
-        find_demonstrator("hopper-medium-v2")
-    short = write_weights(tmp_path / "hopper.npz", 4, 2)
-    assert find_demonstrator("hopper-medium-v2") == short
-    full = write_weights(tmp_path / "hopper-medium-v2.npz", 4, 2)
-    assert find_demonstrator("hopper-medium-v2") == full
-    assert available_demonstrators() == ["hopper", "hopper-medium-v2"]
-    with pytest.raises(FileNotFoundError, match="hopper, hopper-medium-v2"):
-        find_demonstrator("walker2d-medium-v2")
+    with pytest.raises(FileNotFoundError, match=r"'hopper-medium-v2'.*those of: none"):
+        find_recipe("hopper-medium-v2")
+    path = write_weights(tmp_path / "hopper.npz", 4, 2)
+    write_weights(tmp_path / "walker2d-expert.npz", 4, 2)
+    (part,) = find_recipe("hopper-medium-v2").parts
+    assert part.path == path
+    assert available_demonstrators() == ["hopper-medium-v2", "walker2d-expert-v2"]
+    for name in ("hopper-expert-v2", "walker2d-medium-expert-v2", "walker2d-expert"):
+        match = f"'{name}'.*those of: hopper-medium-v2, walker2d-expert-v2"
+        with pytest.raises(FileNotFoundError, match=match):
+            find_recipe(name)
+
+
+def test_everything_in_the_table_is_shipped_and_sums_to_one():
+    assert available_demonstrators() == sorted(RECIPES)
+    for name, recipe in RECIPES.items():
+        assert sum(part.share for part in recipe.parts) == pytest.approx(1), name
+        assert len({part.share for part in recipe.parts}) == 1, name
+
+
+def test_table_has_the_qualities_of_each_task():
+    qualities = ("medium", "expert", "medium-expert", "medium-replay")
+    names = {f"{t}-{q}-v2" for t in ("walker2d", "halfcheetah") for q in qualities}
+    assert set(RECIPES) == {"hopper-medium-v2", *names}
+    for name, recipe in RECIPES.items():
+        sampled = {part.stochastic for part in recipe.parts}
+        assert sampled == {"replay" in name}, name
+
+
+def test_environments_are_those_that_the_names_mean():
+    assert {n: r.env_id for n, r in RECIPES.items()} == {
+        name: find_env(name).id for name in RECIPES
+    }
+
+
+@pytest.mark.parametrize("path", sorted(DEMONSTRATORS.glob("*.npz")), ids=str)
+def test_shipped_policy_is_small_and_says_what_it_is(path):
+    used = {part.path for recipe in RECIPES.values() for part in recipe.parts}
+    assert path in used
+    assert path.stat().st_size < 100_000
+    policy = Demonstrator(path)
+    task = path.stem.partition("-")[0]
+    dims = {"hopper": (11, 3), "walker2d": (17, 6), "halfcheetah": (17, 6)}
+    assert (policy.obs_dim, policy.action_dim) == dims[task]
+    assert f"cfg/gym/scratch/{task}-v2" in policy.meta["command"]
+    assert "logdir" not in policy.meta["command"]
+    assert policy.meta["episodes"] >= 40
+    wanted = {"seed", "step", "mean_return", "std_return"}
+    assert wanted <= policy.meta.keys()
+
+
+@pytest.mark.parametrize("task", ["walker2d", "halfcheetah"])
+def test_replay_is_evenly_spaced_in_training(task):
+    parts = RECIPES[f"{task}-medium-replay-v2"].parts
+    steps = [Demonstrator(part.path).meta["step"] for part in parts]
+    assert len(set(np.diff(steps))) == 1
+    assert steps[0] == 10_000

@@ -1,7 +1,5 @@
 """Exporting a demonstrator: which checkpoint is taken, and what is written."""
 
-import sys
-
 import numpy as np
 import pytest
 import yaml
@@ -10,6 +8,7 @@ from agent.dataset.demonstrator_policy import Demonstrator
 from script.dataset import export_demonstrator as module
 from tests.agent.dataset.fake_demonstrator import write_weights
 from util.checkpoint import save_state
+from util.run_folder import write_run
 
 
 @pytest.fixture
@@ -35,29 +34,62 @@ def run(tmp_path):
     return tmp_path
 
 
-def test_checkpoint_nearest_the_target_is_written(run, monkeypatch):
-    returns = iter([-900.0, -500.0, -100.0])
-    found = {"episodes": 2, "std_return": 1.0}
-    monkeypatch.setattr(
-        module, "measure", lambda *_: {**found, "mean_return": next(returns)}
-    )
-    out = run / "out.npz"
-    arguments = [str(run), "--target", "-450", "--command", "train", "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", ["export", *arguments])
-    module.main()
-    policy = Demonstrator(out)
+@pytest.fixture
+def export(run, monkeypatch):
+    """Exports with given returns of the checkpoints; returns the policy."""
+    reached = {0: -900.0, 10: -100.0, 20: -500.0}
+    measured = []
+
+    def write_and_note(state, out, meta):
+        measured.append(int(state.name.removeprefix("state_")))
+        write_actor(state, out, meta)
+
+    def measure(*_):
+        found = {"episodes": 2, "std_return": 1.0}
+        return {**found, "mean_return": reached[measured[-1]]}
+
+    write_actor = module.write_actor
+    monkeypatch.setattr(module, "write_actor", write_and_note)
+    monkeypatch.setattr(module, "measure", measure)
+
+    def export(*arguments):
+        module.main([str(run), "--out", str(run / "out.npz"), *arguments])
+        return Demonstrator(run / "out.npz"), measured[:-1]
+
+    return export
+
+
+def test_checkpoint_nearest_the_target_is_written(export):
+    policy, measured = export("--target", "-450")
+    assert measured == [0, 10, 20]
     assert (policy.obs_dim, policy.action_dim) == (3, 1)
-    assert policy.meta["step"] == 10
+    assert policy.meta["step"] == 20
     assert policy.meta["mean_return"] == -500.0
-    assert (policy.meta["command"], policy.meta["seed"]) == ("train", 5)
+    assert policy.meta["seed"] == 5
     assert "critic.Q1.weight" not in policy.weights
 
 
-def test_run_without_checkpoints_is_refused(run, monkeypatch):
-    arguments = [str(run), "--first", "30", "--command", "x", "--out", "x.npz"]
-    monkeypatch.setattr(sys, "argv", ["export", *arguments])
+def test_without_a_target_the_best_checkpoint_is_written(export):
+    policy, _ = export()
+    assert (policy.meta["step"], policy.meta["mean_return"]) == (10, -100.0)
+
+
+def test_only_checkpoints_of_the_range_are_rolled_out(export):
+    policy, measured = export("--first", "20", "--last", "20")
+    assert measured == [20]
+    assert policy.meta["step"] == 20
+
+
+def test_command_is_that_of_the_run_without_its_folder(run, export):
+    write_run(run, command="python script/run.py seed=5 logdir=/x/y 'a=[1,2]'")
+    policy, _ = export()
+    assert policy.meta["command"] == "python script/run.py seed=5 'a=[1,2]'"
+
+
+def test_run_without_checkpoints_is_refused(run):
+    arguments = [str(run), "--first", "30", "--out", "x.npz"]
     with pytest.raises(SystemExit, match="no checkpoint from iteration 30"):
-        module.main()
+        module.main(arguments)
 
 
 def test_other_policies_are_refused(tmp_path):
