@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 EXTRAS ?= gym,test
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup demo test bench check format lint types quick cfg-lock demonstrator
+.PHONY: help setup demo test bench results-check check format lint types quick cfg-lock demonstrator
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,15 @@ test: setup ## All tests, with real simulators and parity with PyTorch
 
 bench: setup ## Speed against plain PyTorch, on a quiet machine: docs/results/bench.md
 	$(RUN) -m tests.bench --wait
+
+# `make results-check hopper_ppo`: the second goal is the result's name.
+ifeq (results-check,$(firstword $(MAKECMDGOALS)))
+RESULT := $(word 2,$(MAKECMDGOALS))
+$(eval $(RESULT):;@:)
+endif
+
+results-check: setup ## First iterations of docs/results/<name> again: make results-check <name>
+	$(RUN) script/check_result.py $(RESULT)
 
 check: setup format lint types quick ## What has to hold before a commit
 
