@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.eval.eval_diffusion_agent import EvalDiffusionAgent
 from tests.agent.tiny import changed, eagerly, tiny_config, write_dataset
 from util.checkpoint import load_state
 from util.config import resolve_target
@@ -39,23 +38,32 @@ SMALL = (
     "model.actor.mlp_dims=[16]",
     "model.critic.mlp_dims=[16]",
 )
+PRETRAIN = (
+    "train.save_last_minutes=0",
+    "train.epoch_start_ema=2",
+    "train.update_ema_freq=2",
+    "train.steps_per_call=2",
+    "train.train_split=0.9",
+    "train.val_freq=1",
+    "model.network.mlp_dims=[16]",
+)
+# A learned deviation; samples of the base policy are scored too.
+GAUSSIAN = (
+    "train.max_grad_norm=1",
+    "train.use_bc_loss=true",
+    "train.bc_loss_coeff=0.1",
+    "train.ent_coef=0.01",
+    "model.actor.fixed_std=0.1",
+    "model.actor.learn_fixed_std=true",
+)
 # Leaf, overrides, and where the run is interrupted: in iterations or epochs.
 CASES: dict[str, tuple[str, tuple[str, ...], int]] = {
-    "pretrain": (
-        "pretrain",
-        (
-            "train.save_last_minutes=0",
-            "train.epoch_start_ema=2",
-            "train.update_ema_freq=2",
-            "train.steps_per_call=2",
-            "train.train_split=0.9",
-            "train.val_freq=1",
-            "model.network.mlp_dims=[16]",
-        ),
-        2,
-    ),
+    "pretrain": ("pretrain", PRETRAIN, 2),
+    "pretrain gaussian": ("pretrain gaussian", PRETRAIN, 2),
     "ppo": ("ppo", (*SMALL, "train.max_grad_norm=1"), 2),
     "ppo with DDIM": ("ppo", (*SMALL, *DDIM, "train.use_bc_loss=true"), 3),
+    "ppo gaussian": ("ppo gaussian", (*SMALL, "train.batch_size=4"), 2),
+    "ppo gaussian, learned std": ("ppo gaussian", (*SMALL, *GAUSSIAN), 3),
     "sac": (
         "sac",
         ("train.n_train_itr=8", "train.val_freq=5", "train.n_explore_steps=3"),
@@ -64,7 +72,14 @@ CASES: dict[str, tuple[str, tuple[str, ...], int]] = {
     "hopper": ("hopper", (*SMALL, "env.backend=async", "cond_steps=2"), 2),
 }
 COMPILED = pytest.mark.full
-QUICK = ("pretrain", "ppo", "ppo with DDIM", "sac")
+QUICK = (
+    "pretrain",
+    "pretrain gaussian",
+    "ppo",
+    "ppo with DDIM",
+    "ppo gaussian",
+    "sac",
+)
 
 
 def modes() -> list[Any]:
@@ -88,7 +103,8 @@ class Battery:
     def __init__(self, folder: Path, case: str) -> None:
         self.folder = folder
         self.kind, self.overrides, self.stop = CASES[case]
-        if self.kind == "pretrain":
+        self.clones = self.kind.startswith("pretrain")
+        if self.clones:
             path = write_dataset(folder / "train.npz")
             self.overrides = (*self.overrides, f"train_dataset_path={path}")
 
@@ -105,10 +121,10 @@ class Battery:
     def run_in_halves(self, name: str) -> Path:
         """The folder of a run that ended in the middle and was resumed."""
         agent = self.make(name)
-        step = agent.run_epoch if self.kind == "pretrain" else agent.iterate
+        step = agent.run_epoch if self.clones else agent.iterate
         for _ in range(self.stop):
             step()
-        if self.kind != "pretrain":
+        if not self.clones:
             agent.venv.close()
         self.make(name, f"resume={self.folder / name}").run()
         return self.folder / name
@@ -169,7 +185,7 @@ def assert_equal_states(one: Any, other: Any, where: str) -> None:
 def test_training_and_evaluation_are_reported(battery):
     rows = read_metrics(battery.folder / "straight" / "metrics.jsonl")
     names = set().union(*rows)
-    if battery.kind == "pretrain":
+    if battery.clones:
         assert {"loss - train", "loss - val"} <= names
     else:
         assert "avg episode reward - eval" in names
@@ -195,18 +211,31 @@ def test_another_seed_gives_other_weights(battery):
 
 # -- evaluation ----------------------------------------------------------------------
 
+# Training leaf, evaluating leaf, overrides of the latter.
+EVALUATIONS = {
+    "diffusion": ("ppo", "eval", ()),
+    "gaussian": (
+        "ppo gaussian",
+        "eval gaussian",
+        ("model.network.activation_type=ReLU", "model.network.fixed_std=null"),
+    ),
+}
+
 
 @pytest.mark.parametrize(
     "mode", ["eager", pytest.param("compiled", marks=pytest.mark.full)]
 )
-def test_evaluation_gives_the_same_numbers_twice(tmp_path, mode):
+@pytest.mark.parametrize("policy", EVALUATIONS)
+def test_evaluation_gives_the_same_numbers_twice(tmp_path, mode, policy):
+    training, evaluation, overrides = EVALUATIONS[policy]
     with eagerly() if mode == "eager" else contextlib.nullcontext():
-        trained = Battery(tmp_path, "ppo").run("straight", "train.n_train_itr=2")
-        options = (f"base_policy_path={trained}", "model.network.mlp_dims=[16]")
+        trained = Battery(tmp_path, training).run("straight", "train.n_train_itr=2")
+        network = "model.network.mlp_dims=[16]"
+        options = (f"base_policy_path={trained}", network, *overrides)
         results = []
         for name in ("one", "other"):
-            cfg = tiny_config("eval", tmp_path / name, *options)
-            results.append(EvalDiffusionAgent(cfg).run())
+            cfg = tiny_config(evaluation, tmp_path / name, *options)
+            results.append(resolve_target(cfg._target_)(cfg).run())
     assert results[0].pop("time") > 0
     assert results[1].pop("time") > 0
     assert results[0] == results[1]

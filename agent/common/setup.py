@@ -7,9 +7,11 @@ environment and model from a config, and neither is the other's parent.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
 from omegaconf import DictConfig, OmegaConf
 
 from agent.common.episodes import Episodes, summarise
@@ -18,7 +20,7 @@ from env.gym_utils import make_async
 from util.config import instantiate
 from util.metrics import MetricsLogger
 from util.seeding import Seeds
-from util.torch_to_tf import torch_manual_seed
+from util.torch_to_tf import torch_manual_seed, transposed_weights
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +108,31 @@ def make_model(cfg: DictConfig, seeds: Seeds) -> Any:
     model = instantiate(cfg.model, **options)
     model.set_rng(seeds.tensorflow("policy"))
     return model
+
+
+def make_samplers(model: Any, **options: Any) -> dict[bool, Any]:
+    """Sampling compiled by XLA, by whether to explore; its arguments: obs, noise.
+
+    Without exploration the model is in evaluation mode, so nothing is dropped out.
+
+    Args:
+        model: The policy.
+        **options: Further arguments of its `forward`.
+    """
+
+    def sampler(explore: bool) -> Any:
+        def sample(obs: Mapping[str, tf.Tensor], noise: list | None) -> Any:
+            model.train(explore)
+            with transposed_weights(model):
+                result = model.forward(
+                    obs, deterministic=not explore, noise=noise, **options
+                )
+            model.train()
+            return result
+
+        return tf.function(sample, jit_compile=True)
+
+    return {explore: sampler(explore) for explore in (True, False)}
 
 
 def make_logger(cfg: DictConfig, total: int, unit: str, wandb: bool) -> MetricsLogger:

@@ -18,6 +18,7 @@ from agent.common.setup import (
     check_sizes,
     make_logger,
     make_model,
+    make_samplers,
     make_venv,
     video_options,
 )
@@ -62,8 +63,8 @@ class EvalAgent:
         self.build()
 
     def build(self) -> None:
-        """Makes compiled functions."""
-        raise NotImplementedError
+        """Makes the compiled sampler; its arguments: observations, noise."""
+        self._sample = make_samplers(self.model)[False]
 
     def act(
         self, obs: Mapping[str, np.ndarray], explore: bool

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import tensorflow as tf
 
 from agent.common.rollout import to_tensors
 from agent.eval.eval_agent import EvalAgent
@@ -13,13 +12,6 @@ from agent.eval.eval_agent import EvalAgent
 
 class EvalDiffusionAgent(EvalAgent):
     """Deterministic sampling from a checkpoint."""
-
-    def build(self) -> None:
-        """Sampling runs under XLA."""
-        self._sample = tf.function(
-            lambda obs, noise: self.model.forward(obs, deterministic=True, noise=noise),
-            jit_compile=True,
-        )
 
     def act(
         self, obs: Mapping[str, np.ndarray], explore: bool

@@ -1,6 +1,6 @@
 """PPO on rollouts: values, reward scaling, GAE, epochs of minibatches, KL stop.
 
-Leaves say how a sample is scored and which rows a minibatch has.
+Leaves say how to act, which rows there are, and what the losses of a minibatch are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from agent.common.learner import Learner
 from agent.common.rollout import Rollout, RolloutPlan, to_tensors
+from agent.common.setup import make_samplers
 from agent.finetune.train_agent import TrainAgent
 from model.common.objectives import gae
 from util.checkpoint import StateRegistry
@@ -54,7 +55,6 @@ class TrainPPOAgent(TrainAgent):
             )
         ),
     }
-    console = ("loss", "pg loss", "value loss", "bc loss", "eta")
     # Compiled functions that `compile` makes.
     value: Callable[[Tensors], tf.Tensor]
     learn_step: Callable[[Tensors, tf.Tensor, Tensors], Any]
@@ -126,21 +126,46 @@ class TrainPPOAgent(TrainAgent):
 
     # -- what leaves define ---------------------------------------------------------
 
-    def compile(self) -> None:
-        """Makes the compiled functions, among them `learn_step` and `value`."""
-        raise NotImplementedError
+    # What `forward` of the model is given besides observations and noise.
+    sampling: ClassVar[Mapping[str, Any]] = {}
 
-    def score(self, rollout: Rollout) -> Tensors:
-        """Tensors of a rollout by row (step, env), with old log-probabilities."""
+    def policy_noise(self, rows: int) -> list | None:
+        """Draws of one sampling call for `rows` observations, if they are recorded."""
         raise NotImplementedError
 
     def rows(self, data: Tensors) -> int:
         """Number of rows that minibatches are drawn from."""
         raise NotImplementedError
 
-    def summarise_losses(self, losses: Any) -> dict[str, float]:
-        """Metrics of the last minibatch under the reference's names."""
+    def losses(self, data: Tensors, rows: tf.Tensor, noise: list | None) -> Any:
+        """Terms of the loss and diagnostics of the rows (B,) of a minibatch."""
         raise NotImplementedError
+
+    # -- compiled ---------------------------------------------------------------------
+
+    def compile(self) -> None:
+        """Sampling runs under XLA; large minibatches gain nothing from it on CPU."""
+        self._sample = make_samplers(self.model, **self.sampling)
+        obs = {"state": tf.TensorSpec([None, self.cfg.cond_steps, self.cfg.obs_dim])}
+        self.value = tf.function(self.model.critic, input_signature=[obs])
+        self.learn_step = tf.function(self._learn_step)
+
+    def _learn_step(self, data: Tensors, rows: tf.Tensor, inputs: Tensors) -> Any:
+        """Computes the losses of rows (B,) and takes one step."""
+        with tf.GradientTape() as tape:
+            losses = self.losses(data, rows, inputs.get("noise"))
+            total = self.total_loss(losses)
+        self.apply_losses(total, tape, inputs["train"])
+        return losses
+
+    def total_loss(self, losses: Any) -> tf.Tensor:
+        """pg + ent_coef entropy + vf_coef value + bc_loss_coeff bc."""
+        return (
+            losses.pg_loss
+            + self.ent_coef * losses.entropy_loss
+            + self.vf_coef * losses.v_loss
+            + self.bc_loss_coeff * losses.bc_loss
+        )
 
     # -- update ----------------------------------------------------------------------
 
@@ -168,6 +193,30 @@ class TrainPPOAgent(TrainAgent):
             "explained variance": float(
                 explained_variance(data["values"].numpy(), data["returns"].numpy())
             ),
+        }
+
+    def score(self, rollout: Rollout) -> Tensors:
+        """Observations, samples and their log-probabilities by row (step, env)."""
+        obs = to_tensors(
+            {k: v.reshape(-1, *v.shape[2:]) for k, v in rollout.obs.items()}
+        )
+        extras = {
+            key: tf.constant(value.reshape(-1, *value.shape[2:]))
+            for key, value in rollout.extras.items()
+        }
+        return {"obs": obs, **extras}
+
+    def summarise_losses(self, losses: Any) -> dict[str, float]:
+        """Metrics of the last minibatch under the reference's names."""
+        return {
+            "loss": float(self.total_loss(losses)),
+            "pg loss": float(losses.pg_loss),
+            "value loss": float(losses.v_loss),
+            "bc loss": float(losses.bc_loss),
+            "approx kl": float(losses.approx_kl),
+            "ratio": float(losses.ratio),
+            "actor lr": self.actor_learner.lr,
+            "critic lr": self.critic_learner.lr,
         }
 
     def scale_rewards(self, rollout: Rollout) -> np.ndarray:
@@ -248,9 +297,13 @@ class TrainPPOAgent(TrainAgent):
     def step_inputs(self, number: int) -> Tensors:
         """Inputs of a minibatch step besides the rows; `number` is its index.
 
-        "train" says which learners take a step; those not named always do.
+        "train" says which learners take a step; those not named always do. "noise" are
+        recorded draws of the BC term.
         """
-        return {"train": {"actor": tf.constant(self.itr >= self.warmup)}}
+        inputs: Tensors = {"train": {"actor": tf.constant(self.itr >= self.warmup)}}
+        if self.use_bc_loss:
+            inputs["noise"] = self.policy_noise(self.batch_size)
+        return inputs
 
     def apply_losses(
         self, total: tf.Tensor, tape: tf.GradientTape, train: Tensors

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from agent.common.learner import Learner
-from agent.common.rollout import Rollout, RolloutPlan, to_tensors
+from agent.common.rollout import RolloutPlan, to_tensors
 from agent.finetune.train_ppo_agent import Tensors, TrainPPOAgent
 from model.diffusion.diffusion_ppo import PPOLosses
 from util.checkpoint import StateRegistry
@@ -27,6 +27,8 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
         "train.eta_lr_scheduler.warmup_steps",
         "train.eta_lr_scheduler.min_lr",
     }
+
+    console = ("loss", "pg loss", "value loss", "bc loss", "eta")
 
     def build(self) -> None:
         """Checks that there is something to fine-tune."""
@@ -51,22 +53,6 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
         registry.add("annealing", _Annealing(self))
         return registry
 
-    def compile(self) -> None:
-        """Sampling runs under XLA; large minibatches gain nothing from it on CPU."""
-        self._sample = {
-            explore: tf.function(self._make_sampler(explore), jit_compile=True)
-            for explore in (True, False)
-        }
-        obs = {"state": tf.TensorSpec([None, self.cfg.cond_steps, self.cfg.obs_dim])}
-        self.value = tf.function(self.model.critic, input_signature=[obs])
-        self.learn_step = tf.function(self._learn_step)
-
-    def _make_sampler(self, explore: bool) -> Any:
-        def sample(obs: dict[str, tf.Tensor], noise: list | None) -> tuple:
-            return self.model.forward(obs, deterministic=not explore, noise=noise)
-
-        return sample
-
     def act(
         self, obs: Mapping[str, np.ndarray], explore: bool
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -81,44 +67,29 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
             extras["logprobs"] = sample.logprobs.numpy()
         return sample.trajectories.numpy(), extras
 
-    def score(self, rollout: Rollout) -> Tensors:
-        """Observations, chains and log-probabilities by row (step, env)."""
-        obs = to_tensors(
-            {k: v.reshape(-1, *v.shape[2:]) for k, v in rollout.obs.items()}
-        )
-        extras = {
-            key: tf.constant(value.reshape(-1, *value.shape[2:]))
-            for key, value in rollout.extras.items()
-        }
-        return {"obs": obs, **extras}
-
     def rows(self, data: Tensors) -> int:
         """One row for each environment step and denoising step."""
         return len(data["chains"]) * self.model.ft_denoising_steps
 
-    def _learn_step(self, data: Tensors, rows: tf.Tensor, inputs: Tensors) -> PPOLosses:
-        """Gathers rows (B,), computes the losses and takes one step."""
+    def losses(self, data: Tensors, rows: tf.Tensor, noise: list | None) -> PPOLosses:
+        """Losses of pairs (environment step, denoising step)."""
         steps = self.model.ft_denoising_steps
         step, inner = rows // steps, rows % steps
         pair = tf.stack([step, inner], axis=1)
-        with tf.GradientTape() as tape:
-            losses = self.model.loss(
-                {key: tf.gather(value, step) for key, value in data["obs"].items()},
-                tf.gather_nd(data["chains"], pair),
-                tf.gather_nd(data["chains"], tf.stack([step, inner + 1], axis=1)),
-                inner,
-                tf.gather(data["returns"], step),
-                tf.gather(data["values"], step),
-                tf.gather(data["advantages"], step),
-                tf.gather_nd(data["logprobs"], pair),
-                use_bc_loss=self.use_bc_loss,
-                reward_horizon=self.reward_horizon,
-                noise=inputs.get("noise"),
-                values=self._values_of_rows(data, step),
-            )
-            total = self.total_loss(losses)
-        self.apply_losses(total, tape, inputs["train"])
-        return losses
+        return self.model.loss(
+            {key: tf.gather(value, step) for key, value in data["obs"].items()},
+            tf.gather_nd(data["chains"], pair),
+            tf.gather_nd(data["chains"], tf.stack([step, inner + 1], axis=1)),
+            inner,
+            tf.gather(data["returns"], step),
+            tf.gather(data["values"], step),
+            tf.gather(data["advantages"], step),
+            tf.gather_nd(data["logprobs"], pair),
+            use_bc_loss=self.use_bc_loss,
+            reward_horizon=self.reward_horizon,
+            noise=noise,
+            values=self._values_of_rows(data, step),
+        )
 
     def _values_of_rows(self, data: Tensors, step: tf.Tensor) -> tf.Tensor | None:
         """Values of the environment steps (B,), if asking for all of them is less work.
@@ -131,14 +102,12 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
         return tf.gather(tf.reshape(self.model.critic(data["obs"]), [-1]), step)
 
     def step_inputs(self, number: int) -> Tensors:
-        """Adds when eta is trained, and recorded draws of the BC term."""
+        """Adds when eta is trained."""
         inputs = super().step_inputs(number)
         if "eta" in self.learners:
             interval = self.cfg.train.eta_update_interval
             due = self.itr >= self.warmup and number % interval == 0
             inputs["train"]["eta"] = tf.constant(due)
-        if self.use_bc_loss:
-            inputs["noise"] = self.policy_noise(self.batch_size)
         return inputs
 
     def policy_noise(self, rows: int) -> list | None:
@@ -146,30 +115,14 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
         shape = (rows, self.model.horizon_steps, self.model.action_dim)
         return self.draws.policy_noise(1 + len(self.model.sampling_t), shape)
 
-    def total_loss(self, losses: PPOLosses) -> tf.Tensor:
-        """pg + ent_coef entropy + vf_coef value + bc_loss_coeff bc."""
-        return (
-            losses.pg_loss
-            + self.ent_coef * losses.entropy_loss
-            + self.vf_coef * losses.v_loss
-            + self.bc_loss_coeff * losses.bc_loss
-        )
-
     def summarise_losses(self, losses: PPOLosses) -> dict[str, float]:
-        """Metrics of the last minibatch."""
+        """Adds eta and the exploration noise."""
         return {
-            "loss": float(self.total_loss(losses)),
-            "pg loss": float(losses.pg_loss),
-            "value loss": float(losses.v_loss),
-            "bc loss": float(losses.bc_loss),
+            **super().summarise_losses(losses),
             "eta": float(losses.eta),
-            "approx kl": float(losses.approx_kl),
-            "ratio": float(losses.ratio),
             "diffusion - min sampling std": (
                 self.model.get_min_sampling_denoising_std()
             ),
-            "actor lr": self.actor_learner.lr,
-            "critic lr": self.critic_learner.lr,
         }
 
     def end_iteration(self, plan: RolloutPlan) -> None:

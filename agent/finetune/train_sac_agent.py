@@ -11,6 +11,7 @@ import tensorflow as tf
 from agent.common.checkpoints import AttributeState
 from agent.common.learner import Learner
 from agent.common.rollout import to_tensors
+from agent.common.setup import make_samplers
 from agent.finetune.train_replay_agent import TrainReplayAgent, as_rows
 from util.checkpoint import StateRegistry
 
@@ -51,16 +52,7 @@ class TrainSACAgent(TrainReplayAgent):
         self.alpha_learner = Learner([self.log_alpha], train.critic_lr)
         self.critic_step = tf.function(self._critic_step, jit_compile=True)
         self.actor_step = tf.function(self._actor_step, jit_compile=True)
-        self._sample = {
-            explore: tf.function(self._make_sampler(explore), jit_compile=True)
-            for explore in (True, False)
-        }
-
-    def _make_sampler(self, explore: bool) -> Any:
-        def sample(obs: dict[str, tf.Tensor], noise: list | None) -> tf.Tensor:
-            return self.model.forward(obs, deterministic=not explore, noise=noise)
-
-        return sample
+        self._sample = make_samplers(self.model)
 
     def state(self) -> StateRegistry:
         """Adds the learners and the temperature."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from model.common.critic import Cond
@@ -94,14 +95,7 @@ class Policy(nn_Module):
         self.check_description(policy, TRAINED_WITH)
         use_ema = use_ema and policy.ema is not None
         weights = (policy.ema if use_ema else policy.weights or policy.ema) or {}
-        prefix = "network."
-        own = {
-            key.removeprefix(prefix): value
-            for key, value in weights.items()
-            if key.startswith(prefix)
-        }
-        if not compat("checkpoint_std_bounds"):
-            own = {k: v for k, v in own.items() if k not in _STD_BOUNDS}
+        own = policy_entries("network.", weights)
         with naming(policy.path):
             missing, unexpected = self.network.load_state_dict(own, strict=False)
         missing = [key for key in missing if key not in (*_STD_BOUNDS, "logvar")]
@@ -123,6 +117,31 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{path} is of another task or network: {error}") from error
+
+
+def policy_entries(
+    prefix: str, weights: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Entries under `prefix`, without it, that replace those of a config's network.
+
+    Bounds of the standard deviation are the config's, unless the reference's behaviour
+    is asked for.
+    """
+    entries = entries_below(prefix, weights)
+    if compat("checkpoint_std_bounds"):
+        return entries
+    return {key: value for key, value in entries.items() if key not in _STD_BOUNDS}
+
+
+def entries_below(
+    prefix: str, weights: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Entries under `prefix`, without it."""
+    return {
+        key.removeprefix(prefix): value
+        for key, value in weights.items()
+        if key.startswith(prefix)
+    }
 
 
 _STD_BOUNDS = ("logvar_min", "logvar_max")

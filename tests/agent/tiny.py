@@ -22,11 +22,15 @@ LEAVES = {
     "scratch": ("gym/scratch/hopper-v2", "ppo_diffusion_mlp"),
     "sac": ("gym/scratch/hopper-v2", "sac_mlp"),
     "eval": ("gym/eval/hopper-v2", "eval_diffusion_mlp"),
+    "pretrain gaussian": ("gym/pretrain/hopper-medium-v2", "pre_gaussian_mlp"),
+    "ppo gaussian": ("gym/scratch/hopper-v2", "ppo_gaussian_mlp"),
+    "eval gaussian": ("gym/eval/hopper-v2", "eval_gaussian_mlp"),
 }
 LEAVES["hopper"] = LEAVES["ppo"]
 
 _TASK = ("obs_dim=3", "action_dim=2", "seed=5")
 _CHUNK = ("horizon_steps=4", "denoising_steps=4")
+_GAUSSIAN_CHUNK = ("horizon_steps=4", "act_steps=2")
 _ENV = (
     "env.n_envs=2",
     "env.max_episode_steps=6",
@@ -41,12 +45,8 @@ _POINT = (
     "env.specific.action_size=2",
 )
 _ONLINE = ("wandb=null", "train.render.num=0")
-_PPO = (
+_PPO_SIZES = (
     *_ONLINE,
-    *_CHUNK,
-    "act_steps=2",
-    "ft_denoising_steps=2",
-    "base_policy_path=null",
     "train.n_train_itr=3",
     "train.n_steps=4",
     "train.val_freq=2",
@@ -56,15 +56,30 @@ _PPO = (
     "model.actor.mlp_dims=[16,16,16]",
     "model.critic.mlp_dims=[16,16,16]",
 )
+_PPO = (
+    *_PPO_SIZES,
+    *_CHUNK,
+    "act_steps=2",
+    "ft_denoising_steps=2",
+    "base_policy_path=null",
+)
+_PRETRAIN = (
+    *_TASK,
+    "wandb=null",
+    "train.n_epochs=3",
+    "train.batch_size=8",
+    "train.save_model_freq=2",
+    "train.lr_scheduler.first_cycle_steps=10",
+    "model.network.mlp_dims=[16,16,16]",
+)
 OVERRIDES = {
-    "pretrain": (
-        *_TASK,
-        *_CHUNK,
-        "wandb=null",
-        "train.n_epochs=3",
-        "train.batch_size=8",
-        "train.save_model_freq=2",
-        "train.lr_scheduler.first_cycle_steps=10",
+    "pretrain": (*_PRETRAIN, *_CHUNK),
+    "pretrain gaussian": (*_PRETRAIN, "horizon_steps=4"),
+    "ppo gaussian": (*_POINT, *_PPO_SIZES, *_GAUSSIAN_CHUNK),
+    "eval gaussian": (
+        *_POINT,
+        *_GAUSSIAN_CHUNK,
+        "n_steps=6",
         "model.network.mlp_dims=[16,16,16]",
     ),
     "ppo": (*_POINT, *_PPO),

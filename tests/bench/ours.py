@@ -52,7 +52,7 @@ class Updating:
 
     def __init__(self, cfg: DictConfig, steps: int) -> None:
         self.agent = make_agent(cfg)
-        self.data = scored(self.agent, rollout_of(cfg, steps))
+        self.data = scored(self.agent, rollout_of(cfg, steps, self.agent.model))
 
     def __call__(self) -> None:
         self.agent.run_epochs(self.data)
@@ -72,15 +72,23 @@ class Iterating:
         self.agent.venv.close()
 
 
-def rollout_of(cfg: DictConfig, steps: int) -> Rollout:
-    """The made-up rollout as the agent's own type."""
+def rollout_of(cfg: DictConfig, steps: int, model: Any) -> Rollout:
+    """The made-up rollout as the agent's own type, scored as sampling does."""
     arrays = rollout_arrays(cfg, steps)
+    pairs = zip(arrays["obs"], arrays["chains"], strict=True)
+    logprobs = [model.get_logprobs({"state": obs}, chains) for obs, chains in pairs]
+    inner = (cfg.env.n_envs, cfg.ft_denoising_steps)
     shape = arrays["rewards"].shape
     terminated = arrays["terminated"]
     return Rollout(
         obs={"state": arrays["obs"]},
         actions=arrays["chains"][:, :, -1, : cfg.act_steps],
-        extras={"chains": arrays["chains"]},
+        extras={
+            "chains": arrays["chains"],
+            "logprobs": np.stack(
+                [p.numpy().reshape(*inner, *p.shape[1:]) for p in logprobs]
+            ),
+        },
         rewards=arrays["rewards"],
         terminated=terminated,
         truncated=np.zeros(shape, bool),

@@ -84,7 +84,7 @@ def test_samples_and_chains_agree(pair):
 
 
 def test_values_and_log_probabilities_of_a_rollout_agree(pair):
-    rollout = ours.rollout_of(pair.cfg, STEPS)
+    rollout = ours.rollout_of(pair.cfg, STEPS, pair.ours.model)
     own = pair.ours.score(rollout)
     peer = pair.peer.score(pair.arrays)
     close(peer["logprobs"], own["logprobs"], atol=1e-3)
@@ -137,7 +137,7 @@ def test_a_whole_update_agrees(pair, monkeypatch):
     own_orders, peer_orders = iter(orders), iter(map(torch.tensor, orders))
     monkeypatch.setattr(pair.ours.draws, "permutation", lambda n: next(own_orders))
     monkeypatch.setattr(torch, "randperm", lambda n: next(peer_orders))
-    rollout = ours.rollout_of(pair.cfg, STEPS)
+    rollout = ours.rollout_of(pair.cfg, STEPS, pair.ours.model)
     own = pair.ours.update(rollout)
     theirs = pair.peer.update({**pair.arrays, "firsts": rollout.firsts})
     for name, key in (("loss", "loss"), ("pg_loss", "pg loss"), ("kl", "approx kl")):

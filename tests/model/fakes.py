@@ -33,6 +33,21 @@ class StepPrediction(nn_Module):
         return tf.zeros_like(x) + step * tf.convert_to_tensor(self.scale)
 
 
+class KnownGaussian(nn_Module):
+    """Mean and standard deviation that do not depend on the state."""
+
+    def __init__(self, mean: float = 0.0, std: float = 1.0, size: int = 4) -> None:
+        super().__init__()
+        self.mean = nn_Parameter(np.full(size, mean, np.float32))
+        self.std = nn_Parameter(np.full(size, std, np.float32))
+
+    def call(self, cond: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Each (B, size)."""
+        ones = tf.ones([tf.shape(cond["state"])[0], 1])
+        mean, std = map(tf.convert_to_tensor, (self.mean, self.std))
+        return ones * mean, ones * std
+
+
 class MeanCritic(nn_Module):
     """A state value: a trained factor times the mean of the state."""
 

@@ -171,6 +171,15 @@ def named_variables(module: nn_Module) -> dict[str, Any]:
     return {k: v for k, v in module._named_state() if v.trainable}
 
 
+def differentiated_variables(case: Case, module: nn_Module) -> dict[str, Any]:
+    """As `named_variables`, without aliases of what is recorded under another key."""
+    recorded = {key.removeprefix("grad/") for key in case.arrays}
+    recorded |= set(case.meta.get("gradsum_keys", []))
+    variables = named_variables(module)
+    known = {id(v) for k, v in variables.items() if k in recorded}
+    return {k: v for k, v in variables.items() if k in recorded or id(v) not in known}
+
+
 def call_with_gradients(
     function: Callable[[], dict[str, Any]],
     loss_of: Callable[[dict[str, Any]], Any] | None,

@@ -20,8 +20,8 @@ from tests.parity.build import (
     as_tensors,
     build_model,
     call_with_gradients,
+    differentiated_variables,
     load_parameters,
-    named_variables,
     replayed_masks,
     split_noise,
 )
@@ -142,7 +142,11 @@ def _call(case: Case, mode: str) -> Produced:
             return name_results(case.meta["returns"], method(**arguments))
 
     return call_with_gradients(
-        call, gradient_scalar(case.meta), named_variables(model), watched, mode
+        call,
+        gradient_scalar(case.meta),
+        differentiated_variables(case, model),
+        watched,
+        mode,
     )
 
 
@@ -202,7 +206,11 @@ def _dist_normal(case: Case, mode: str) -> Produced:
         }
 
     return call_with_gradients(
-        call, gradient_scalar(case.meta), named_variables(model), {}, mode
+        call,
+        gradient_scalar(case.meta),
+        differentiated_variables(case, model),
+        {},
+        mode,
     )
 
 

@@ -46,13 +46,24 @@ def replay_pretraining(case: Case, folder: Path) -> Produced:
     agent.run()
     if agent.draws.left:
         raise ValueError(f"{agent.draws.left} recorded draws were not made.")
-    optimizer = agent.learner.optimizer.state_dict()["state"]
-    state = {
-        f"out/optimizer/{index}/{key}": np.asarray(value)
-        for index, entry in optimizer.items()
+    return {
+        **agent.trace.recorder.produced,
+        **_optimizer_state(agent),
+        **_saved(folder / "run"),
+    }
+
+
+def _optimizer_state(agent: Any) -> Produced:
+    """Moments by the number of their parameter among all, the untrained included."""
+    numbers = {id(p): number for number, p in enumerate(agent.model.parameters())}
+    state = agent.learner.optimizer.state_dict()["state"]
+    return {
+        f"out/optimizer/{numbers[id(agent.learner.params[int(index)])]}/{key}": (
+            np.asarray(value)
+        )
+        for index, entry in state.items()
         for key, value in entry.items()
     }
-    return {**agent.trace.recorder.produced, **state, **_saved(folder / "run")}
 
 
 def _tape(case: Case) -> TapeDraws:
@@ -89,10 +100,10 @@ class PretrainingTrace:
 
     def __call__(self, label: str, metrics: Any) -> None:
         """The hook."""
-        agent, loss = self.agent, metrics["loss"]
+        agent = self.agent
         if label == "batch":
             counts = {"epoch": agent.epoch, "cnt_batch": agent.cnt_batch}
-            self.recorder.add("batch", {"loss": loss, **counts})
+            self.recorder.add("batch", {**metrics, **counts})
             return
         states = {"model": agent.model, "ema": agent.ema.average}
         values = {
@@ -100,7 +111,7 @@ class PretrainingTrace:
             for name, module in states.items()
             for key, value in module.state_dict().items()
         }
-        values |= {"lr": agent.learner.lr, "loss_train_mean": loss}
+        values |= {"lr": agent.learner.lr, "loss_train_mean": metrics["loss"]}
         self.recorder.add("epoch", values)
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 from omegaconf import OmegaConf
 
 from agent.common.setup import (
@@ -7,9 +8,12 @@ from agent.common.setup import (
     check_sizes,
     make_logger,
     make_model,
+    make_samplers,
     make_venv,
     video_options,
 )
+from model.common.gaussian import GaussianModel
+from model.common.mlp_gaussian import Gaussian_MLP
 from tests.agent.fakes import make_rollout
 from tests.agent.tiny import changed, tiny_config, weights
 from util.metrics import read_metrics
@@ -99,6 +103,21 @@ def test_logger_writes_into_the_folder_of_the_run(tmp_path):
     logger.log(0, {"loss": 1.0})
     logger.close()
     assert read_metrics(tmp_path / "metrics.jsonl")[0]["loss"] == 1.0
+
+
+def test_samplers_are_compiled_once_and_drop_out_only_while_exploring():
+    network = Gaussian_MLP(2, 4, 3, mlp_dims=[50], fixed_std=0.1, dropout=0.5)
+    model = GaussianModel(network, 4)
+    samplers = make_samplers(model, get_logprob=True)
+    obs, noise = {"state": tf.ones((1, 1, 3))}, [tf.zeros((1, 8))]
+    means = {
+        explore: [sample(obs, noise)[0].numpy() for _ in range(2)]
+        for explore, sample in samplers.items()
+    }
+    assert np.array_equal(*means[False])
+    assert not np.array_equal(*means[True])
+    assert network.training
+    assert [s.experimental_get_tracing_count() for s in samplers.values()] == [1, 1]
 
 
 # -- episodes ------------------------------------------------------------------------

@@ -31,11 +31,11 @@ def make_agent(tmp_path, *overrides, venv=None, **keys):
 
 def test_base_class_leaves_the_policy_open(tmp_path):
     parent = super(StubPPOAgent, make_agent(tmp_path))
-    with pytest.raises(NotImplementedError):
-        parent.compile()
-    for method in (parent.score, parent.rows, parent.summarise_losses):
+    for method in (parent.policy_noise, parent.rows):
         with pytest.raises(NotImplementedError):
             method(None)
+    with pytest.raises(NotImplementedError):
+        parent.losses({}, None, None)
 
 
 # -- advantages ----------------------------------------------------------------------

@@ -4,33 +4,17 @@ import tensorflow as tf
 
 from model.common.gaussian import GaussianModel, cast_cond
 from model.common.mlp_gaussian import Gaussian_MLP
-from tests.model.fakes import normal, states
+from tests.model.fakes import KnownGaussian, normal, states
 from tests.modes import MODES, in_mode
 from util.checkpoint import save_state
 from util.config import compat_scope
 from util.torch_file_writer import save_torch_file
-from util.torch_to_tf import nn_Module, nn_Parameter
 
 ROWS, STEPS, WIDTH = 3, 2, 2
 
 
-class Known(nn_Module):
-    """Mean and standard deviation that do not depend on the state."""
-
-    def __init__(self, mean=0.0, std=1.0):
-        super().__init__()
-        self.mean = nn_Parameter(np.full(STEPS * WIDTH, mean, np.float32))
-        self.std = nn_Parameter(np.full(STEPS * WIDTH, std, np.float32))
-
-    def call(self, cond):
-        ones = tf.ones([tf.shape(cond["state"])[0], 1])
-        return ones * tf.convert_to_tensor(self.mean), ones * tf.convert_to_tensor(
-            self.std
-        )
-
-
 def policy(mean=0.0, std=1.0, **options) -> GaussianModel:
-    return GaussianModel(Known(mean, std), horizon_steps=STEPS, **options)
+    return GaussianModel(KnownGaussian(mean, std), horizon_steps=STEPS, **options)
 
 
 def log_density(x, mean, std):
@@ -47,7 +31,7 @@ def test_deterministic_means_a_tiny_deviation():
 
 
 def test_another_network_can_stand_in():
-    model, other = policy(), Known(5.0, 0.1)
+    model, other = policy(), KnownGaussian(5.0, 0.1)
     mean, std = model.forward_train(states(1), network_override=other)
     assert mean.numpy()[0, 0] == 5.0
     assert std.numpy()[0, 0] == np.float32(0.1)
@@ -309,7 +293,7 @@ def test_state_dict_has_the_prefix_of_the_reference():
 
 def test_unknown_argument_is_refused():
     with pytest.raises(TypeError, match="horizon_step'"):
-        GaussianModel(Known(), 2, horizon_step=2)
+        GaussianModel(KnownGaussian(), 2, horizon_step=2)
 
 
 def test_cast_cond_keeps_images_and_makes_states_float():

@@ -1,0 +1,61 @@
+"""PPO (Schulman et al., 2017) on chunks of a Gaussian policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from agent.common.rollout import to_tensors
+from agent.finetune.train_ppo_agent import Tensors, TrainPPOAgent
+from model.rl.gaussian_ppo import GaussianPPOLosses
+
+
+class TrainPPOGaussianAgent(TrainPPOAgent):
+    """Samples chunks with their likelihood and learns from single chunks."""
+
+    console = ("loss", "pg loss", "value loss", "entropy")
+    sampling: ClassVar[Mapping[str, Any]] = {"get_logprob": True}
+
+    def act(
+        self, obs: Mapping[str, np.ndarray], explore: bool
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Chunks (E, Ta, Da), all steps remembered, and log-probabilities (E,)."""
+        noise = self.policy_noise(self.venv.num_envs)
+        chunks, logprobs = self._sample[explore](to_tensors(obs), noise)
+        chunks = chunks.numpy()
+        return chunks, {"samples": chunks, "logprobs": logprobs.numpy()}
+
+    def rows(self, data: Tensors) -> int:
+        """One row for each chunk."""
+        return len(data["samples"])
+
+    def losses(
+        self, data: Tensors, rows: tf.Tensor, noise: list | None
+    ) -> GaussianPPOLosses:
+        """Losses of chunks."""
+        return self.model.loss(
+            {key: tf.gather(value, rows) for key, value in data["obs"].items()},
+            tf.gather(data["samples"], rows),
+            tf.gather(data["returns"], rows),
+            tf.gather(data["values"], rows),
+            tf.gather(data["advantages"], rows),
+            tf.gather(data["logprobs"], rows),
+            use_bc_loss=self.use_bc_loss,
+            noise=noise,
+        )
+
+    def policy_noise(self, rows: int) -> list | None:
+        """One draw for the elements of each chunk, if it is recorded."""
+        width = self.model.horizon_steps * self.cfg.action_dim
+        return self.draws.policy_noise(1, (rows, width))
+
+    def summarise_losses(self, losses: GaussianPPOLosses) -> dict[str, float]:
+        """Adds entropy and standard deviation of an action's element."""
+        return {
+            **super().summarise_losses(losses),
+            "entropy": -float(losses.entropy_loss),
+            "std": float(losses.std),
+        }
