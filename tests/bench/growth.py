@@ -3,8 +3,9 @@
     python -m tests.bench.growth [--rounds 3] [--steps 60] [--out FILE]
 
 Settings are measured in turns, each on a shortened iteration of the Hopper leaf;
-times are stated for one chunk step (acting, simulating) and one iteration of the leaf
-(learning scales with its rows). The bytes of a whole rollout are counted, not measured.
+times are stated for one chunk step and for one iteration of the leaf: acting,
+simulating, keeping what both return, learning (which scales with the rows), and
+checkpoint and report. The bytes of a whole rollout are counted.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class Setting:
         self.watch = Watch()
         self.watch.over(self.agent, "act", "act")
         self.watch.over(self.agent.venv, "step", "simulate")
+        self.watch.over(self.agent.collector, "collect", "collect")
         self.watch.over(self.agent, "update", "learn")
         self.rounds: list[dict[str, float]] = []
 
@@ -101,14 +103,17 @@ class Setting:
         """Medians: ms of a chunk step; s of the leaf's iteration, part by part."""
         found = {key: median(r[key] for r in self.rounds) for key in self.rounds[0]}
         scale = self.whole_steps / self.steps
-        whole = {f"{key} s": scale * found[key] for key in ("act", "simulate", "learn")}
-        rest = found["all"] - sum(found[key] for key in ("act", "simulate", "learn"))
+        keep = found["collect"] - found["act"] - found["simulate"]
+        save = found["all"] - found["collect"] - found["learn"]  # once per iteration
         return {
             "act ms": 1000 * found["act"] / self.steps,
             "simulate ms": 1000 * found["simulate"] / self.steps,
-            **whole,
-            "rest s": scale * rest,
-            "iteration s": scale * found["all"],
+            "act s": scale * found["act"],
+            "simulate s": scale * found["simulate"],
+            "keep s": scale * keep,
+            "learn s": scale * found["learn"],
+            "save s": save,
+            "iteration s": scale * (found["collect"] + found["learn"]) + save,
         }
 
 
