@@ -14,11 +14,13 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -99,11 +101,25 @@ def compose(
         )
     given = [rewrite_override(override, folder) for override in overrides]
     layers = ",".join(f"file://{path}" for path in search_path())
-    with hydra.initialize_config_dir(str(folder), version_base=None, job_name="run"):
+    with (
+        _apart_from_running_app(),
+        hydra.initialize_config_dir(str(folder), version_base=None, job_name="run"),
+    ):
         cfg = hydra.compose(
             config_name.removesuffix(".yaml"), [f"hydra.searchpath=[{layers}]", *given]
         )
     return finish(cfg)
+
+
+@contextmanager
+def _apart_from_running_app() -> Iterator[None]:
+    """Lets a config be composed while the launcher's own Hydra is at work."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def rewrite_override(override: str, config_dir: str | Path | None = None) -> str:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
@@ -162,6 +164,19 @@ def test_old_overrides_still_work():
     assert (cfg.train.val_freq, cfg.seed) == (1, 1)
     assert "wandb" not in cfg
     assert cfg.model.network.mlp_dims == [8, 8]
+
+
+def test_composes_within_a_running_app(mine):
+    """The launcher does so to say which command makes a missing policy."""
+    folder = str(mine("seed: 1"))
+    with hydra.initialize_config_dir(folder, version_base=None):
+        running = GlobalHydra.instance().hydra
+        assert compose(folder, "mine").seed == 1
+        assert GlobalHydra.instance().hydra is running is not None
+        with pytest.raises(HydraException):
+            compose(folder, "mine", ["seed=[1"])
+        assert GlobalHydra.instance().hydra is running
+    assert not GlobalHydra.instance().is_initialized()
 
 
 def test_missing_config_lists_those_there(tmp_path):
