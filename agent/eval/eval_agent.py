@@ -60,6 +60,7 @@ class EvalAgent:
         self.count_episodes = EpisodeCounter(cfg)
         self.logdir = Path(cfg.logdir)
         self.logger = make_logger(cfg, cfg.n_steps, "step", wandb=False)
+        self._steps = 0
         self.build()
 
     def build(self) -> None:
@@ -113,6 +114,6 @@ class EvalAgent:
         return result
 
     def _act_with_progress(self, obs: Mapping[str, np.ndarray]) -> tuple:
-        self._steps = getattr(self, "_steps", 0) + 1
+        self._steps += 1
         self.logger.progress(self._steps)
         return self.act(obs, explore=False)
