@@ -3,16 +3,19 @@
     python script/collect_results.py NAME RUN... [--metric M] [--last 3] [--note TEXT]
 
 Each run is one seed. Raw metrics are copied whole; `result.json` says how the runs
-were made and what they start and end with; the picture is drawn by script/figures.py.
+were made, what they start and end with, and the interval of the improvement; the
+picture is drawn by script/figures.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +44,16 @@ def without_paths(text: str, run: Path) -> str:
     return text
 
 
+def evaluations(run: Path, metric: str) -> np.ndarray:
+    """All evaluations of a run."""
+    return np.asarray(extract_curve(read_metrics(run / "metrics.jsonl"), metric)[1])
+
+
 def describe(run: Path, metric: str, last: int) -> dict[str, Any]:
     """How a run was made, its start, and the mean of its last evaluations."""
     facts = read_run(run)
     rows = read_metrics(run / "metrics.jsonl")
-    _, values = extract_curve(rows, metric)
+    values = evaluations(run, metric)
     source = facts.get("data", {})
     return {
         "seed": facts["seed"],
@@ -60,6 +68,31 @@ def describe(run: Path, metric: str, last: int) -> dict[str, Any]:
         "end": float(np.mean(values[-last:])),
         "hours": round(sum(row["time"] for row in rows[-1:]) / 3600, 3),
     }
+
+
+def improvement(curves: Sequence[np.ndarray], n_boot: int = 10_000) -> dict[str, float]:
+    """Mean of the last fifth of evaluations minus the first, and its 95 % interval.
+
+    The bootstrap resamples runs, and within each the evaluations of its last fifth.
+
+    Args:
+        curves: Evaluations of each run, the first one before any learning.
+        n_boot: Number of resamples.
+    """
+    rng = np.random.default_rng(0)
+    gains = [curve[-max(1, math.ceil(len(curve) / 5)) :] - curve[0] for curve in curves]
+    resampled = [
+        np.mean(
+            [
+                rng.choice(gains[i], len(gains[i])).mean()
+                for i in rng.integers(len(gains), size=len(gains))
+            ]
+        )
+        for _ in range(n_boot)
+    ]
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    mean = np.mean([gain.mean() for gain in gains])
+    return {"mean": float(mean), "low": float(low), "high": float(high)}
 
 
 def main() -> None:
@@ -86,6 +119,9 @@ def main() -> None:
         "start": float(np.mean([run["start"] for run in runs])),
         "end": float(np.mean([run["end"] for run in runs])),
         "end_is_mean_of_last": options.last,
+        "improvement": improvement(
+            [evaluations(run, options.metric) for run in options.runs]
+        ),
         "note": options.note,
         "machine": f"{os.cpu_count()} CPU cores, no GPU",
         "runs": runs,

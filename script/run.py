@@ -36,7 +36,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from script.command_line import check_command, command, hydra_arguments
 from util import config, run_folder
-from util.device import select_device
+from util.device import select_device, shared_devices
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +133,7 @@ class Job:
         self._open_log(self.folder)
         log.info("%s: results go to %s", self.facts["name"], self.folder)
         agent_class = config.resolve_target(str(self.cfg._target_))
+        self._check_device(agent_class)
         with self._device():
             self.agent = agent_class(self.cfg)
 
@@ -245,6 +246,15 @@ class Job:
         import tensorflow as tf
 
         return tf.device(select_device(self.cfg.get("device", "auto")))
+
+    def _check_device(self, agent_class: Any) -> None:
+        """Refuses several devices for an agent that would use the first only."""
+        devices = shared_devices(self.cfg.get("device", "auto"))
+        if len(devices) > 1 and not getattr(agent_class, "shares_devices", False):
+            raise ValueError(
+                f"device must be a single one for {agent_class.__name__}, got "
+                f"{', '.join(devices)}."
+            )
 
     def abandon(self) -> None:
         """Takes back what was written for a run that could not be built."""

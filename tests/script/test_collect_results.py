@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 import yaml
 
@@ -52,3 +53,19 @@ def test_result_names_no_folder_of_this_machine(run, tmp_path, monkeypatch):
         assert str(tmp_path) not in (folder / file).read_text()
     command = json.loads((folder / "result.json").read_text())["runs"][0]["command"]
     assert command == "python script/run.py logdir=RUNS/run base=RUNS/pre"
+
+
+def test_improvement_is_of_the_last_fifth_and_resamples_runs():
+    ten = np.array([1.0, 0, 0, 0, 0, 0, 0, 0, 5.0, 7.0])
+    one = collect_results.improvement([ten])
+    assert one["mean"] == 5.0
+    assert (one["low"], one["high"]) == (
+        4.0,
+        6.0,
+    )  # One evaluation twice, or the other.
+    flat = np.full(10, 2.0)
+    both = collect_results.improvement([ten, flat])
+    assert both["mean"] == 2.5
+    assert both["low"] == 0.0  # A quarter of the resamples has the flat run twice.
+    assert both["high"] > 4.0
+    assert both == collect_results.improvement([ten, flat])
