@@ -143,7 +143,7 @@ def _make_venv(factory: _Factory, num_envs: int, backend: str) -> VectorEnv:
     """Makes the vector environment and logs which one was chosen."""
     env_fns = [factory] * num_envs
     venv: VectorEnv | None = None
-    why = "as asked for"
+    why = "env.backend=auto" if backend == "auto" else "as asked for"
     if backend == "auto" and num_envs < _FEWEST_NATIVE:
         why = f"fewer than {_FEWEST_NATIVE}"
     elif backend in ("auto", "native"):

@@ -118,11 +118,19 @@ def prepare(side: str, case: str, cfg: DictConfig, quick: bool = False) -> Prepa
     if case == "e":
         made = module.Iterating(cfg)
         return Prepared(made, close=made.close)
-    pairs = cfg.train.batch_size
-    batches = 10 if pairs < 20000 else 2
-    steps = batches * pairs // (cfg.env.n_envs * cfg.ft_denoising_steps)
+    batches, steps = epoch(cfg)
     options = {"by_row": True} if case.endswith(BY_ROW) else {}
     return Prepared(module.Updating(cfg, steps, **options), batches)
+
+
+def epoch(cfg: DictConfig) -> tuple[int, int]:
+    """Minibatches and chunk steps of the epoch that a PPO update is measured in.
+
+    Of 50,000 pairs it is the leaf's whole rollout.
+    """
+    pairs = cfg.train.batch_size
+    batches = 10 if pairs < 20000 else 4
+    return batches, batches * pairs // (cfg.env.n_envs * cfg.ft_denoising_steps)
 
 
 # -- products --------------------------------------------------------------------------
@@ -132,7 +140,8 @@ def products(side: str, case: str, cfg: DictConfig) -> list[Products]:
     """The products that a unit of a case needs on a side.
 
     The peer evaluates the frozen network too, as the original does; ours only where
-    its output is used. Embeddings of the denoising step are left out.
+    its output is used, and the critic not more often than there are observations.
+    Embeddings of the denoising step are left out.
     """
     widths = {name: tuple(w) for name, w in layer_widths(cfg).items()}
     if case == "a":
@@ -140,9 +149,10 @@ def products(side: str, case: str, cfg: DictConfig) -> list[Products]:
         extra = cfg.ft_denoising_steps if side == "torch" else 0
         return [Products(cfg.env.n_envs, widths["actor"], steps + extra)]
     rows = int(case[1:])
+    seen = rows if side == "torch" else min(rows, epoch(cfg)[1] * cfg.env.n_envs)
     learned = [
         Products(rows, widths["actor"], backward=True),
-        Products(rows, widths["critic"], backward=True),
+        Products(seen, widths["critic"], backward=True),
     ]
     frozen = [Products(rows, widths["actor"])] if side == "torch" else []
     return learned + frozen
