@@ -22,7 +22,7 @@ ROOT_KEYS: dict[str, str] = {
     "name": "name of the experiment; a part of logdir",
     "logdir": "folder of this run's results",
     "seed": "seed of every random draw",
-    "device": "auto, cpu, gpu, gpu:<n> or cuda:<n>",
+    "device": "auto, cpu, gpu, gpu:<n> or cuda:<n>; several: a list, or gpu:all",
     "resume": "folder of a run to continue, auto (newest unfinished), or null",
     "reference": "true: behave as the reference everywhere (util/compat.py)",
     "use_ema": "false: raw instead of averaged weights of a pre-trained policy",

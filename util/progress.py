@@ -11,7 +11,7 @@ import numbers
 import shutil
 import sys
 import time
-from typing import TextIO
+from typing import SupportsFloat, TextIO
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,12 @@ class ProgressLine:
         self._first_done, self._started = done, time.monotonic()
         self._last_shown = self._started
 
-    def update(self, done: float, **short: float | str) -> None:
+    def update(self, done: float, **short: SupportsFloat | str) -> None:
         """Says that `done` of `total` are done.
 
         Args:
             done: Number done; a fraction inside of one.
-            **short: A few numbers to show behind.
+            **short: A few numbers to show behind; tensors are read only if shown.
         """
         now = time.monotonic()
         finished = done >= self.total
@@ -77,7 +77,9 @@ class ProgressLine:
             self._stream.flush()
             self._shown = False
 
-    def format(self, done: float, now: float, short: dict[str, float | str]) -> str:
+    def format(
+        self, done: float, now: float, short: dict[str, SupportsFloat | str]
+    ) -> str:
         """Returns the line, for example `[ 42%] 42/100 itr | 2.1 itr/s | ETA 0:28`."""
         share = f"{int(100 * done / self.total):3d}%" if self.total > 0 else "  ?%"
         count = f"{done:.0f}" if done == int(done) else f"{done:.1f}"
@@ -117,7 +119,7 @@ def _rate(rate: float, unit: str) -> str:
     return f"{rate:.1f} {unit}/s" if rate >= 1 else f"{1 / rate:.1f} s/{unit}"
 
 
-def _value(value: float | str) -> str:
-    if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
-        return f"{float(value):.4g}"
-    return str(value)
+def _value(value: SupportsFloat | str) -> str:
+    if isinstance(value, str | numbers.Integral):
+        return str(value)
+    return f"{float(value):.4g}"

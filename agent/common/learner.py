@@ -13,6 +13,12 @@ from util.scheduler import CosineAnnealingWarmupRestarts
 from util.torch_to_tf import torch_nn_utils_clip_grad_norm_, torch_optim_AdamW
 
 
+def host_flag(value: bool) -> tf.Tensor:
+    """A condition for compiled code, kept on the host, which is where it is read."""
+    with tf.device("/CPU:0"):
+        return tf.constant(value)
+
+
 class Learner:
     """AdamW on a group of parameters, with its learning rate schedule.
 

@@ -12,15 +12,17 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from agent.common.learner import Learner
+from agent.common.learner import Learner, host_flag
 from agent.common.rollout import Rollout, RolloutPlan, to_tensors
 from agent.common.setup import make_samplers
 from agent.finetune.train_agent import TrainAgent
 from model.common.objectives import gae
 from util.checkpoint import StateRegistry
 from util.config import compat
+from util.device import shared_devices
 from util.reward_scaling import RunningRewardScaler
 from util.stats import explained_variance
+from util.torch_to_tf import nn_DataParallel
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ class TrainPPOAgent(TrainAgent):
             )
         ),
     }
+    # Whether `device` may name several, which then share the rows of a minibatch.
+    shares_devices: ClassVar[bool] = True
     # Compiled functions that `compile` makes.
     value: Callable[[Tensors], tf.Tensor]
     learn_step: Callable[[Tensors, tf.Tensor, Tensors], Any]
@@ -75,6 +79,11 @@ class TrainPPOAgent(TrainAgent):
         self.learners = self.make_learners()
         self.actor_learner = self.learners["actor"]
         self.critic_learner = self.learners["critic"]
+        self.parallel = nn_DataParallel(
+            shared_devices(self.cfg.get("device", "auto")),
+            self.model.actor_ft,
+            self.model.critic,
+        )
         self.reward_scaler = None
         if train.reward_scale_running:
             old = compat("reward_scale_gamma_099")
@@ -152,7 +161,7 @@ class TrainPPOAgent(TrainAgent):
 
     def _learn_step(self, data: Tensors, rows: tf.Tensor, inputs: Tensors) -> Any:
         """Computes the losses of rows (B,) and takes one step."""
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, self.parallel.on():
             losses = self.losses(data, rows, inputs.get("noise"))
             total = self.total_loss(losses)
         self.apply_losses(total, tape, inputs["train"])
@@ -183,15 +192,15 @@ class TrainPPOAgent(TrainAgent):
             data=data,
             last_obs=rollout.last_obs,
         )
-        flat = {"returns": returns, "values": values, "advantages": advantages}
-        for name, value in flat.items():
-            data[name] = tf.constant(value.reshape(-1), tf.float32)
+        named = {"returns": returns, "values": values, "advantages": advantages}
+        flat = {k: v.reshape(-1).astype(np.float32) for k, v in named.items()}
+        data |= {name: tf.constant(value) for name, value in flat.items()}
         losses, clipfracs = self.run_epochs(data)
         return {
             **self.summarise_losses(losses),
-            "clipfrac": float(np.mean(clipfracs)),
+            "clipfrac": float(np.mean(np.asarray(tf.stack(clipfracs), np.float64))),
             "explained variance": float(
-                explained_variance(data["values"].numpy(), data["returns"].numpy())
+                explained_variance(flat["values"], flat["returns"])
             ),
         }
 
@@ -271,11 +280,12 @@ class TrainPPOAgent(TrainAgent):
             parts.append(self.value(to_tensors(piece)).numpy().reshape(-1))
         return np.concatenate(parts).reshape(shape).astype(np.float64)
 
-    def run_epochs(self, data: Tensors) -> tuple[Any, list[float]]:
+    def run_epochs(self, data: Tensors) -> tuple[Any, list[tf.Tensor]]:
         """Minibatch steps until the epochs are over or the KL limit is passed.
 
         The KL divergence is tested after the step that exceeds it, as in the
-        reference. The remainder of an epoch that fills no batch is skipped.
+        reference. It is the one number that the host waits for in each minibatch. The
+        remainder of an epoch that fills no batch is skipped.
         """
         rows = self.rows(data)
         batches = max(1, rows // self.batch_size)
@@ -288,9 +298,9 @@ class TrainPPOAgent(TrainAgent):
                     data, tf.constant(batch, tf.int64), self.step_inputs(number)
                 )
                 self.trace("minibatch", losses=losses, rows=batch)
-                clipfracs.append(float(losses.clipfrac))
-                kl = float(losses.approx_kl)
-                if self.target_kl is not None and kl > self.target_kl:
+                clipfracs.append(losses.clipfrac)
+                limit = self.target_kl
+                if limit is not None and float(losses.approx_kl) > limit:
                     return losses, clipfracs
         return losses, clipfracs
 
@@ -300,7 +310,7 @@ class TrainPPOAgent(TrainAgent):
         "train" says which learners take a step; those not named always do. "noise" are
         recorded draws of the BC term.
         """
-        inputs: Tensors = {"train": {"actor": tf.constant(self.itr >= self.warmup)}}
+        inputs: Tensors = {"train": {"actor": host_flag(self.itr >= self.warmup)}}
         if self.use_bc_loss:
             inputs["noise"] = self.policy_noise(self.batch_size)
         return inputs

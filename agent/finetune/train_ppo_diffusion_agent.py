@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from agent.common.learner import Learner
+from agent.common.learner import Learner, host_flag
 from agent.common.rollout import RolloutPlan, to_tensors
 from agent.finetune.train_ppo_agent import Tensors, TrainPPOAgent
 from model.diffusion.diffusion_ppo import PPOLosses
@@ -107,7 +107,7 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
         if "eta" in self.learners:
             interval = self.cfg.train.eta_update_interval
             due = self.itr >= self.warmup and number % interval == 0
-            inputs["train"]["eta"] = tf.constant(due)
+            inputs["train"]["eta"] = host_flag(due)
         return inputs
 
     def policy_noise(self, rows: int) -> list | None:

@@ -22,8 +22,9 @@ from agent.common.setup import make_logger, make_model
 from model.common.objectives import polyak
 from util.checkpoint import StateRegistry
 from util.config import instantiate
+from util.device import shared_devices
 from util.seeding import HostDraws, Seeds
-from util.torch_to_tf import clone_network
+from util.torch_to_tf import clone_network, nn_DataParallel
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class PreTrainAgent:
             "train.steps_per_call",
         }
     )
+    # Whether `device` may name several, which then share the rows of a batch.
+    shares_devices: ClassVar[bool] = True
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg, train = cfg, cfg.train
@@ -107,8 +110,13 @@ class PreTrainAgent:
         self.logger = make_logger(cfg, self.n_epochs, "epoch", wandb=True)
         self.checkpoints = RunCheckpoints(cfg, self.state(), self.checkpoint_meta)
         self.tensors = self.dataset.tensors()
-        self.run_block = tf.function(self._run_block, jit_compile=True)
-        self.run_step = tf.function(self._run_step, jit_compile=True)
+        devices = shared_devices(cfg.get("device", "auto"))
+        self.parallel = nn_DataParallel(devices, self.model.network)
+        # XLA compiles for one device. Its draws differ from those made without it.
+        jit = len(devices) < 2
+        self._compiled_draws = tf.function(self.loss_draws, jit_compile=True)
+        self.run_block = tf.function(self._run_block, jit_compile=jit)
+        self.run_step = tf.function(self._run_step, jit_compile=jit)
         self.validate_batch = tf.function(self._validate_batch, reduce_retracing=True)
 
     def _check(self) -> None:
@@ -144,6 +152,10 @@ class PreTrainAgent:
         """Loss of a batch and further metrics; written by leaves."""
         raise NotImplementedError
 
+    def loss_draws(self, batch: Any) -> Sequence | None:
+        """Random draws of the loss of a batch, which it takes as `noise`, if any."""
+        return None
+
     # -- compiled ---------------------------------------------------------------------
 
     def _run_step(
@@ -151,7 +163,9 @@ class PreTrainAgent:
     ) -> dict[str, tf.Tensor]:
         """One step on the items at `rows` (B,); the EMA moves by `tau`."""
         batch = self.dataset.gather_tensors(tensors, rows, *self.dataset.sizes)
-        with tf.GradientTape() as tape:
+        if noise is None and self.parallel.modules:
+            noise = self._compiled_draws(batch)
+        with tf.GradientTape() as tape, self.parallel.on():
             loss, metrics = self.loss(batch, noise)
         self.learner.apply(tape.gradient(loss, self.learner.params))
         if tau > 0.0:
@@ -215,10 +229,10 @@ class PreTrainAgent:
         self.checkpoints.save_last(minutes, force=due)
 
     def _train_epoch(self) -> dict[str, float]:
-        """Means over batches."""
+        """Means over batches; losses are read when the epoch is over."""
         order = self.draws.permutation(len(self.dataset)).astype(np.int32)
         size, batches = self.batch_size, -(-len(order) // self.batch_size)
-        sums: dict[str, float] = {}
+        results: list[tuple[int, dict[str, tf.Tensor]]] = []
         at = 0
         while at < len(order):
             rows = order[at : at + size * self.steps_per_call]
@@ -241,11 +255,13 @@ class PreTrainAgent:
                 self.trace("batch", metrics=result)
             at += len(rows)
             self.cnt_batch += steps
+            results.append((steps, result))
+            # A tensor: read only when the line is shown.
+            self.logger.progress(self.epoch - 1 + at / len(order), loss=result["loss"])
+        sums: dict[str, float] = {}
+        for steps, result in results:
             for key, value in result.items():
                 sums[key] = sums.get(key, 0.0) + steps * float(value)
-            self.logger.progress(
-                self.epoch - 1 + at / len(order), loss=float(result["loss"])
-            )
         return {key: value / batches for key, value in sums.items()}
 
     def _ema_tau(self, ahead: int) -> np.float32:

@@ -18,3 +18,7 @@ class TrainDiffusionAgent(PreTrainAgent):
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """The model's denoising loss."""
         return self.model.loss(batch.actions, batch.conditions, noise=noise), {}
+
+    def loss_draws(self, batch: Any) -> Sequence | None:
+        """Steps and noise of the batch."""
+        return self.model.loss_draws(batch.actions)

@@ -296,7 +296,7 @@ class DiffusionModel(Policy):
         kept = tf.TensorArray(tf.float32, len(positions), element_shape=x.shape)
         scores = tf.TensorArray(tf.float32, len(positions), element_shape=shape)
         _, x, kept, scores = tf.while_loop(
-            lambda i, *_: i < positions.stop,
+            lambda *_: True,  # a second condition would be read from the device
             body,
             (tf.constant(positions.start), x, kept, scores),
             maximum_iterations=len(positions),
@@ -345,12 +345,18 @@ class DiffusionModel(Policy):
             *args: Further arguments of `p_losses` before t.
             noise: Steps (B,) and noise (B, Ta, Da).
         """
-        draws = self.draws(noise)
-        t = draws.integers([len_of(x)], self.denoising_steps)
-        epsilon = draws.normal(tf.shape(x))
+        t, epsilon = self.loss_draws(x, noise)
         # Leaves put further arguments before t.
         p_losses: Callable[..., tf.Tensor] = self.p_losses
         return p_losses(x, cond, *args, t, noise=[epsilon])
+
+    def loss_draws(
+        self, x: tf.Tensor, noise: Sequence[Any] | None = None
+    ) -> list[tf.Tensor]:
+        """Steps (B,) and noise (B, Ta, Da) of one `loss` of x."""
+        draws = self.draws(noise)
+        t = draws.integers([len_of(x)], self.denoising_steps)
+        return [t, draws.normal(tf.shape(x))]
 
     def p_losses(
         self,

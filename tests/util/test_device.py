@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from util.config import ROOT
-from util.device import select_device
+from util.device import select_device, shared_devices
 
 
 @pytest.fixture
@@ -59,6 +59,47 @@ def test_absent_gpu_is_refused_and_auto_suggested(gpus, name, count):
 def test_other_names_are_refused(name):
     with pytest.raises(ValueError, match="device must be auto, cpu, gpu"):
         select_device(name)
+
+
+@pytest.mark.parametrize(
+    "names", [["gpu:0", "gpu:1"], "gpu:0,gpu:1", "cuda:0, cuda:1", "gpu:all"]
+)
+def test_several_gpus_share_batches_and_the_first_does_the_rest(gpus, names):
+    gpus(2)
+    assert shared_devices(names) == ["/GPU:0", "/GPU:1"]
+    assert select_device(names) == "/GPU:0"
+
+
+@pytest.mark.parametrize("names", ["auto", "gpu", "cpu", ["gpu:0"], ["cpu"]])
+def test_a_single_device_shares_nothing(gpus, names):
+    gpus(1)
+    assert shared_devices(names) == []
+    assert select_device(names) == ("/CPU:0" if "cpu" in names else "/GPU:0")
+
+
+def test_all_gpus_may_be_one_but_not_none(gpus):
+    gpus(1)
+    assert select_device("gpu:all") == "/GPU:0"
+    gpus(0)
+    with pytest.raises(ValueError, match="sees 0 GPU"):
+        select_device("gpu:all")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["gpu:0", "gpu:2"], "sees 2 GPU"),
+        (["gpu:0", "gpu:0"], "each device once"),
+        (["auto", "gpu:0"], "must list gpu:<n>, got 'auto'"),
+        (["gpu:0", "tpu"], "must list gpu:<n>, got 'tpu'"),
+        (["cpu:0", "cpu:7"], "must list gpu:<n>, got 'cpu:7'"),
+    ],
+)
+def test_impossible_lists_of_devices_are_refused(gpus, monkeypatch, names, message):
+    gpus(2)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
+    with pytest.raises(ValueError, match=message):
+        shared_devices(names)
 
 
 def test_cpu_needs_no_tensorflow():

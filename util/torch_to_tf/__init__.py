@@ -28,9 +28,11 @@ from util.torch_to_tf.optim import (
     torch_optim_Adam,
     torch_optim_AdamW,
 )
+from util.torch_to_tf.parallel import nn_DataParallel
 
 __all__ = [
     "clone_network",
+    "nn_DataParallel",
     "nn_Dropout",
     "nn_ELU",
     "nn_GELU",

@@ -89,6 +89,9 @@ class nn_Module(keras.layers.Layer):
         """Runs `call`; symbolic Keras inputs take Keras' own route."""
         if any(isinstance(a, keras.KerasTensor) for a in args):
             return super().__call__(*args, **kwargs)
+        replicated = self.__dict__.get("_replicated")  # set by nn_DataParallel
+        if replicated is not None:
+            return replicated(self, args, kwargs)
         return self.call(*args, **kwargs)
 
     # -- registration -----------------------------------------------------------
