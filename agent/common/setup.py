@@ -20,7 +20,7 @@ from env.gym_utils import make_async
 from util.config import instantiate
 from util.metrics import MetricsLogger
 from util.seeding import Seeds
-from util.torch_to_tf import torch_manual_seed, transposed_weights
+from util.torch_to_tf import compute_in, torch_manual_seed, transposed_weights
 
 logger = logging.getLogger(__name__)
 
@@ -101,12 +101,19 @@ def check_sizes(cfg: DictConfig) -> None:
         )
 
 
+POLICY_NETWORKS = ("network", "actor", "actor_ft")
+
+
 def make_model(cfg: DictConfig, seeds: Seeds) -> Any:
     """The model of a config, with seeded initial values and draws."""
     torch_manual_seed(seeds.child("initial parameters"))
     options = {"use_ema": cfg.use_ema} if "use_ema" in cfg else {}
     model = instantiate(cfg.model, **options)
     model.set_rng(seeds.tensorflow("policy"))
+    dtype = OmegaConf.select(cfg, "train.compute_dtype")
+    if dtype is not None:
+        networks = (getattr(model, name, None) for name in POLICY_NETWORKS)
+        compute_in(str(dtype), *(network for network in networks if network))
     return model
 
 

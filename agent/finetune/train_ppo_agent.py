@@ -33,6 +33,7 @@ class TrainPPOAgent(TrainAgent):
     """Actor and critic learners and the update of one iteration."""
 
     config_keys: ClassVar[frozenset[str]] = TrainAgent.config_keys | {
+        "train.compute_dtype",
         "train.logprob_batch_size",
         "train.gamma",
         "train.n_critic_warmup_itr",

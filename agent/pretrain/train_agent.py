@@ -81,6 +81,7 @@ class PreTrainAgent:
             "train.log_freq",
             "train.train_split",
             "train.steps_per_call",
+            "train.compute_dtype",
         }
     )
     # Whether `device` may name several, which then share the rows of a batch.

@@ -342,3 +342,16 @@ def test_set_path_exports_answers_and_defaults(tmp_path):
     ]
     remembered = (tmp_path / ".bashrc").read_text()
     assert 'export DPPO_DATA_DIR="/some/data"' in remembered
+
+
+def test_several_devices_are_refused_where_one_would_do_all(surroundings, monkeypatch):
+    devices = ["/GPU:0", "/GPU:1"]
+    monkeypatch.setattr(run, "shared_devices", lambda names: devices)
+    monkeypatch.setattr(run, "select_device", lambda names: "/CPU:0")
+    message = "device must be a single one for FakeAgent, got /GPU:0, /GPU:1"
+    with pytest.raises(SystemExit):
+        launch("device=[gpu:0,gpu:1]")
+    assert folders(surroundings) == []
+    monkeypatch.setattr(fake_agent.FakeAgent, "shares_devices", True, raising=False)
+    launch("device=[gpu:0,gpu:1]")
+    assert len(folders(surroundings)) == 1

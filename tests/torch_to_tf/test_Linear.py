@@ -3,10 +3,13 @@ import pytest
 import tensorflow as tf
 import torch
 
-from tests.modes import MODES
+from tests.modes import MODES, in_mode
 from tests.torch_to_tf.compare import assert_configurable, assert_same_module, random
 from util.torch_to_tf import (
+    compute_in,
+    nn_LayerNorm,
     nn_Linear,
+    nn_Mish,
     nn_Sequential,
     torch_manual_seed,
     transposed_weights,
@@ -105,3 +108,73 @@ def test_weights_are_held_within_the_block_only():
     held, after = call(x)
     np.testing.assert_allclose(held, before, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(after, np.tile(layer.bias.numpy(), (5, 1)))
+
+
+# -- products in bfloat16 ------------------------------------------------------------
+
+
+def operations(layer):
+    graph = tf.function(layer.call).get_concrete_function(tf.zeros([2, 3])).graph
+    return [op.type for op in graph.get_operations()]
+
+
+def test_products_are_rounded_only_if_asked_for():
+    layer = nn_Linear(3, 4)
+    plain = operations(layer)
+    assert "Cast" not in plain
+    compute_in("bfloat16", layer)
+    assert operations(layer).count("Cast") == 3
+    compute_in("float32", layer)
+    assert operations(layer) == plain
+
+
+def test_factors_and_product_are_rounded_and_nothing_else():
+    layer = nn_Linear(1, 1)
+    layer.load_state_dict({"weight": [[1 + 2**-9]], "bias": [2**-9]})
+    compute_in("bfloat16", layer)
+    # 8 bits: 1 + 2^-7 is a number, 1 + 2^-9 becomes 1.
+    for x, expected in [(1 + 2**-7, 1 + 2**-7), (1 + 2**-9, 1), (3 + 2**-6, 3 + 2**-6)]:
+        assert layer(tf.constant([[x]])).numpy() == expected + 2**-9
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("lead", [(64,), (8, 8)])
+def test_rounded_network_is_near_the_exact_one_in_float32(mode, lead):
+    layers = (nn_Linear(16, 32), nn_Mish(), nn_LayerNorm(32), nn_Linear(32, 4))
+    network, x = nn_Sequential(*layers), tf.constant(random((*lead, 16)))
+
+    def function(x):
+        with tf.GradientTape() as tape:
+            output = network(x)
+            loss = tf.reduce_mean(output**2)
+        return output, tape.gradient(loss, [p.value for p in network.parameters()])
+
+    exact = tf.nest.flatten(function(x))
+    compute_in("bfloat16", network)
+    rounded = tf.nest.flatten(in_mode(function, mode)(x))
+    for one, other in zip(exact, rounded, strict=True):
+        assert other.dtype == tf.float32
+        error = np.abs(other - one).max() / np.abs(one).max()
+        assert 0 < error < 0.02
+    assert {p.dtype for p in network.parameters()} == {"float32"}
+
+
+def test_weights_transposed_beforehand_are_rounded_too():
+    layer, x = nn_Linear(3, 4), tf.constant(random((5, 3)))
+    exact = layer(x)
+    compute_in("bfloat16", layer)
+
+    @tf.function(jit_compile=True)
+    def held(x):
+        with transposed_weights(layer):
+            return layer(x)
+
+    graph = held.get_concrete_function(x).graph
+    (barrier,) = (o for o in graph.get_operations() if "Barrier" in o.type)
+    assert [t.dtype for t in barrier.inputs] == [tf.bfloat16]
+    np.testing.assert_allclose(held(x), exact, atol=0.02)
+
+
+def test_other_types_are_refused():
+    with pytest.raises(ValueError, match="float32 or bfloat16, got 'float16'"):
+        compute_in("float16", nn_Linear(2, 2))

@@ -39,6 +39,23 @@ def test_line_tells_share_rate_and_time_left(clock):
     )
 
 
+def test_numbers_are_read_only_when_they_are_shown(clock, lines):
+    class Tensor:
+        reads = 0
+
+        def __float__(self):
+            Tensor.reads += 1
+            return 0.125
+
+    line = ProgressLine(10, interval=30.0)
+    line.update(1, loss=Tensor())
+    assert Tensor.reads == 0
+    clock[0] += 31
+    line.update(2, loss=Tensor())
+    assert Tensor.reads == 1
+    assert lines[0].endswith("loss 0.125")
+
+
 def test_slow_progress_is_told_in_seconds_per_unit(clock):
     line = ProgressLine(10, "epoch", stream=io.StringIO())
     text = line.format(1, clock[0] + 8, {})

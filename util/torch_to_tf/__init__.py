@@ -14,6 +14,7 @@ from util.torch_to_tf.activations import (
 )
 from util.torch_to_tf.init import torch_manual_seed
 from util.torch_to_tf.layers import (
+    compute_in,
     nn_Dropout,
     nn_LayerNorm,
     nn_Linear,
@@ -32,6 +33,7 @@ from util.torch_to_tf.parallel import nn_DataParallel
 
 __all__ = [
     "clone_network",
+    "compute_in",
     "nn_DataParallel",
     "nn_Dropout",
     "nn_ELU",

@@ -38,6 +38,7 @@ class nn_Linear(nn_Module):
             )
         self.in_features, self.out_features = in_features, out_features
         self._transposed: tf.Tensor | None = None
+        self._product_dtype: tf.DType | None = None  # see `compute_in`
         self.weight = nn_Parameter(
             init.fan_in_uniform((out_features, in_features), in_features)
         )
@@ -55,18 +56,35 @@ class nn_Linear(nn_Module):
                 f"input has last size {input.shape[-1]}, "
                 f"expected in_features={self.in_features}."
             )
-        if input.shape.rank == 2 and self._transposed is not None:
-            output = tf.matmul(input, self._transposed)
-        elif input.shape.rank == 2:
-            output = tf.matmul(input, self.weight, transpose_b=True)
-        else:
-            output = tf.tensordot(input, self.weight, [[-1], [1]])
+        output = self._product(input)
         if self.bias is None:
             return output
         if input.shape.rank is None or input.shape.rank < 2:
             return output + self.bias
         # Its gradient takes a third of the time of that of "+" on a CPU.
         return tf.nn.bias_add(output, self.bias)
+
+    def _product(self, input: tf.Tensor) -> tf.Tensor:
+        """x W^T."""
+        if self._product_dtype is None:
+            return self._plain_product(input, self.weight)
+        output = self._plain_product(
+            tf.cast(input, self._product_dtype), self.cast_weight()
+        )
+        return tf.cast(output, input.dtype)
+
+    def _plain_product(self, input: tf.Tensor, weight: Any) -> tf.Tensor:
+        if input.shape.rank == 2 and self._transposed is not None:
+            return tf.matmul(input, self._transposed)
+        if input.shape.rank == 2:
+            return tf.matmul(input, weight, transpose_b=True)
+        return tf.tensordot(input, weight, [[-1], [1]])
+
+    def cast_weight(self) -> tf.Tensor:
+        """The weight in the type of the product."""
+        weight = tf.convert_to_tensor(self.weight)
+        kind = self._product_dtype
+        return weight if kind is None else tf.cast(weight, kind)
 
 
 @contextmanager
@@ -81,7 +99,7 @@ def transposed_weights(module: nn_Module) -> Iterator[None]:
         yield
         return
     layers = [part for part in module.modules() if isinstance(part, nn_Linear)]
-    weights = [tf.transpose(tf.convert_to_tensor(part.weight)) for part in layers]
+    weights = [tf.transpose(part.cast_weight()) for part in layers]
     held = xla.optimization_barrier(*weights) if weights else []
     for part, weight in zip(layers, held, strict=True):
         part._transposed = weight
@@ -90,6 +108,27 @@ def transposed_weights(module: nn_Module) -> Iterator[None]:
     finally:
         for part in layers:
             part._transposed = None
+
+
+def compute_in(dtype: str, *modules: nn_Module) -> None:
+    """Makes linear layers multiply in `dtype` from now on; all else stays as it is.
+
+    Weights, biases, gradients and what layers return stay float32; factors and products
+    are rounded. For compiled functions it must be called before they are traced.
+
+    Args:
+        dtype: "bfloat16", or "float32" for no rounding.
+        *modules: Networks.
+
+    Raises:
+        ValueError: Another type; float16 would need scaled losses.
+    """
+    if dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"compute_dtype must be float32 or bfloat16, got {dtype!r}.")
+    for module in modules:
+        for part in module.modules():
+            if isinstance(part, nn_Linear):
+                part._product_dtype = None if dtype == "float32" else tf.bfloat16
 
 
 class nn_LayerNorm(nn_Module):

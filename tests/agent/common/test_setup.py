@@ -18,6 +18,7 @@ from tests.agent.fakes import make_rollout
 from tests.agent.tiny import changed, tiny_config, weights
 from util.metrics import read_metrics
 from util.seeding import Seeds
+from util.torch_to_tf import nn_Linear
 
 
 def cfg_of(tmp_path, *overrides):
@@ -96,6 +97,20 @@ def test_model_gets_use_ema_if_the_config_has_it(tmp_path):
     cfg = cfg_of(tmp_path, "use_ema=false")
     assert make_model(cfg, Seeds(1)).use_ema is False
     assert make_model(cfg_of(tmp_path), Seeds(1)).use_ema is True
+
+
+def linear_dtypes(module):
+    layers = [part for part in module.modules() if isinstance(part, nn_Linear)]
+    return {layer.cast_weight().dtype for layer in layers}
+
+
+def test_policy_networks_multiply_in_the_type_of_the_config(tmp_path):
+    model = make_model(cfg_of(tmp_path), Seeds(1))
+    assert linear_dtypes(model) == {tf.float32}
+    model = make_model(cfg_of(tmp_path, "train.compute_dtype=bfloat16"), Seeds(1))
+    for network in (model.actor, model.actor_ft):
+        assert linear_dtypes(network) == {tf.bfloat16}
+    assert linear_dtypes(model.critic) == {tf.float32}
 
 
 def test_logger_writes_into_the_folder_of_the_run(tmp_path):

@@ -2,6 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from agent.common.rollout import NonFiniteError
 from agent.finetune.train_ppo_diffusion_agent import TrainPPODiffusionAgent
@@ -124,6 +125,20 @@ def test_evaluation_metrics_are_those_of_the_reference(compiled):
     }
     # 4 chunks of 2 steps, episodes of 6 steps.
     assert row["num episode - eval"] == 2
+
+
+def test_products_in_bfloat16_leave_the_rest_in_float32(tmp_path, eager):
+    losses = []
+    options = ("train.compute_dtype=bfloat16", "train.force_train=true")
+    agent = run(tmp_path, *options, losses=losses)
+    assert {value.dtype for value in losses[-1]} == {tf.float32}
+    assert np.isfinite([float(value) for row in losses for value in row]).all()
+    # The same factors are rounded when chains are sampled and when they are learned.
+    assert losses[0].ratio.numpy() == pytest.approx(1.0, abs=0.01)
+    state = load_state(tmp_path / "checkpoint" / "last")[0]["model"]
+    assert {value.dtype for value in state.values()} == {np.dtype(np.float32)}
+    start = make_agent(tmp_path / "start").model
+    assert changed(weights(start.actor_ft), weights(agent.model.actor_ft))
 
 
 def test_result_pickle_has_the_keys_of_the_reference(compiled):
