@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from script import run
+from tests.script import fake_agent
 from util.config import ROOT
 
 CONFIG = """
@@ -344,13 +345,16 @@ def test_set_path_exports_answers_and_defaults(tmp_path):
     assert 'export DPPO_DATA_DIR="/some/data"' in remembered
 
 
-def test_several_devices_are_refused_where_one_would_do_all(surroundings, monkeypatch):
+def test_several_devices_are_for_agents_that_use_them(
+    surroundings, monkeypatch, capsys
+):
     devices = ["/GPU:0", "/GPU:1"]
     monkeypatch.setattr(run, "shared_devices", lambda names: devices)
     monkeypatch.setattr(run, "select_device", lambda names: "/CPU:0")
     message = "device must be a single one for FakeAgent, got /GPU:0, /GPU:1"
     with pytest.raises(SystemExit):
         launch("device=[gpu:0,gpu:1]")
+    assert message in capsys.readouterr().err
     assert folders(surroundings) == []
     monkeypatch.setattr(fake_agent.FakeAgent, "shares_devices", True, raising=False)
     launch("device=[gpu:0,gpu:1]")
