@@ -14,7 +14,7 @@ from tests.parity.build import load_parameters
 from tests.parity.case import Case
 from tests.parity.scripted import Recorder, TapeDraws
 from util.checkpoint import load_state
-from util.torch_to_tf import nn_Module, nn_Parameter
+from util.torch_to_tf import nn_DataParallel, nn_Module, nn_Parameter
 
 Produced = dict[str, np.ndarray]
 
@@ -181,6 +181,7 @@ def replay_ema(case: Case, mode: str) -> Produced:
 
         def __init__(self) -> None:
             self.learner = _Script(model, inputs)
+            self.parallel = nn_DataParallel(())
             self.ema = EMA(model, call["decay"])
             self.epoch_start_ema = call["epoch_start_ema"]
             self.update_ema_freq = call["update_ema_freq"]
