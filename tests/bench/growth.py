@@ -1,6 +1,6 @@
 """Where an iteration's time goes, and how it grows: the tables of docs/performance.md.
 
-    python -m tests.bench.growth [--rounds 3] [--steps 60] [--out FILE]
+    python -m tests.bench.growth [--rounds 3] [--steps 60] [--only TEXT] [--out FILE]
 
 Settings are measured in turns, each on a shortened iteration of the Hopper leaf;
 times are stated for one chunk step and for one iteration of the leaf: acting,
@@ -81,7 +81,8 @@ class Setting:
         self.whole_steps, self.steps = whole.train.n_steps, steps
         self.shape = (whole.env.n_envs, whole.ft_denoising_steps)
         rows = steps * self.shape[0] * self.shape[1]
-        short = (f"train.n_steps={steps}", f"train.batch_size={min(rows, 50000)}")
+        batch = rows // -(-rows // whole.train.batch_size)  # none are left over
+        short = (f"train.n_steps={steps}", f"train.batch_size={batch}")
         self.agent = make_agent(leaf("finetune", folder, *overrides, *short), envs=True)
         self.watch = Watch()
         self.watch.over(self.agent, "act", "act")
@@ -158,6 +159,7 @@ def main(given: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.growth")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--only", help="settings whose name has this text")
     parser.add_argument("--out", type=Path, help="also write the numbers, as JSON")
     options = parser.parse_args(given)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -166,6 +168,7 @@ def main(given: list[str]) -> None:
         settings = {
             key: Setting(folder / str(number), overrides, options.steps)
             for number, (key, overrides) in enumerate(SETTINGS.items())
+            if options.only is None or options.only in key
         }
         idle = []
         for number in range(options.rounds + 1):
