@@ -67,8 +67,8 @@ def make_async(
     processor time: native 25,500, sync 14,800, async 13,300, gymnasium's own
     `AsyncVectorEnv` 8,300; MuJoCo alone takes 25,000. Sync against native: 15,900 to
     13,200 for 1 environment, 14,700 to 14,400 for 3, 15,000 to 18,900 for 8. By the
-    clock, beside other programs on 2 cores, the median was 9,400 native, 5,600 sync,
-    4,700 async, 7,100 gymnasium, whose 41 processes get more of a busy machine.
+    clock, on 2 quiet cores (`python -m tests.bench`): native 35,000, async 21,200,
+    sync 14,700, and 13,000 with a process for each environment.
 
     Args:
         id: A D4RL name such as `hopper-medium-v2`, or an id of gymnasium.
