@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import tests.fakes  # noqa: F401 - registers the toy environment
 from util.config import ROOT, check_keys, compose
+from util.metrics import read_metrics
 
 LEAVES = {
     "pretrain": ("gym/pretrain/hopper-medium-v2", "pre_diffusion_mlp"),
@@ -173,3 +175,28 @@ def changed(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> set[
     """Keys whose arrays differ in any bit."""
     assert before.keys() == after.keys()
     return {key for key in before if before[key].tobytes() != after[key].tobytes()}
+
+
+def moved(agent: Any, *, iterations: int) -> set[str]:
+    """Which networks change in so many iterations, by the first part of their keys."""
+    before = weights(agent.model)
+    for _ in range(iterations):
+        agent.iterate()
+    keys = changed(before, weights(agent.model))
+    return {key.split(".")[0] for key in keys}
+
+
+def record_losses(agent: Any, losses: list) -> None:
+    """Appends the losses of each minibatch from now on."""
+
+    def trace(label: str, **values: Any) -> None:
+        if label == "minibatch":
+            losses.append(values["losses"])
+
+    agent.trace = trace
+
+
+def trained_row(folder: Path) -> dict[str, Any]:
+    """Metrics of the last training iteration of a run."""
+    rows = read_metrics(folder / "metrics.jsonl")
+    return [row for row in rows if "loss" in row][-1]

@@ -52,7 +52,6 @@ CASES = {
     "d": Case("environment steps, 40 Hoppers, chunks of 4", "env step", 3.0),
     "e": Case("one whole iteration of the Hopper leaf", "iteration", 4.0),
 }
-CLONING_STEPS = 400
 
 
 @dataclass

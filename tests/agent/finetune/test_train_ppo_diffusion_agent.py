@@ -6,7 +6,14 @@ import tensorflow as tf
 
 from agent.common.rollout import NonFiniteError
 from agent.finetune.train_ppo_diffusion_agent import TrainPPODiffusionAgent
-from tests.agent.tiny import changed, tiny_config, weights
+from tests.agent.tiny import (
+    changed,
+    moved,
+    record_losses,
+    tiny_config,
+    trained_row,
+    weights,
+)
 from util.checkpoint import is_complete, load_state
 from util.metrics import read_metrics
 
@@ -46,19 +53,9 @@ def run(tmp_path, *overrides, losses=None):
     """An agent that has run; `losses` collects those of minibatches."""
     agent = make_agent(tmp_path, *overrides)
     if losses is not None:
-
-        def trace(label, **values):
-            if label == "minibatch":
-                losses.append(values["losses"])
-
-        agent.trace = trace
+        record_losses(agent, losses)
     agent.run()
     return agent
-
-
-def trained_row(folder):
-    rows = read_metrics(folder / "metrics.jsonl")
-    return [row for row in rows if "loss" in row][-1]
 
 
 # -- one compiled run ----------------------------------------------------------------
@@ -158,15 +155,6 @@ def test_checkpoint_says_what_policy_it_holds(compiled):
 
 
 # -- what learns ---------------------------------------------------------------------
-
-
-def moved(agent, *, iterations):
-    """Which networks change in so many iterations, by the first part of their keys."""
-    before = weights(agent.model)
-    for _ in range(iterations):
-        agent.iterate()
-    keys = changed(before, weights(agent.model))
-    return {key.split(".")[0] for key in keys}
 
 
 def test_fine_tuning_moves_actor_and_critic_but_not_the_base(tmp_path, eager):

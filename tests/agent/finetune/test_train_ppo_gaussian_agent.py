@@ -3,9 +3,16 @@ import pytest
 
 from agent.finetune.train_ppo_gaussian_agent import TrainPPOGaussianAgent
 from agent.pretrain.train_gaussian_agent import TrainGaussianAgent
-from tests.agent.tiny import changed, tiny_config, weights, write_dataset
+from tests.agent.tiny import (
+    changed,
+    moved,
+    record_losses,
+    tiny_config,
+    trained_row,
+    weights,
+    write_dataset,
+)
 from util.checkpoint import load_state
-from util.metrics import read_metrics
 
 # One minibatch in each training iteration: line by line, each takes a while.
 SMALL = (
@@ -33,28 +40,9 @@ def run(tmp_path, *overrides, losses=None):
     """An agent that has run; `losses` collects those of minibatches."""
     agent = make_agent(tmp_path, *overrides)
     if losses is not None:
-
-        def trace(label, **values):
-            if label == "minibatch":
-                losses.append(values["losses"])
-
-        agent.trace = trace
+        record_losses(agent, losses)
     agent.run()
     return agent
-
-
-def trained_row(folder):
-    rows = read_metrics(folder / "metrics.jsonl")
-    return [row for row in rows if "loss" in row][-1]
-
-
-def moved(agent, *, iterations):
-    """Which networks change in so many iterations, by the first part of their keys."""
-    before = weights(agent.model)
-    for _ in range(iterations):
-        agent.iterate()
-    keys = changed(before, weights(agent.model))
-    return {key.split(".")[0] for key in keys}
 
 
 # -- one compiled run ----------------------------------------------------------------
