@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 EXTRAS ?= gym,test
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup demo test bench results-check check format lint types quick cfg-lock demonstrator
+.PHONY: help setup demo test bench results-check check format lint types quick docs cfg-lock demonstrator
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ types:
 
 quick:
 	$(RUN) -m pytest -n 2 --dist loadfile -m "not full" tests
+
+docs: setup ## The correspondence table of util/torch_to_tf: docs/torch_to_tf.md
+	$(RUN) -m util.torch_to_tf.docs
 
 cfg-lock: setup ## Writes cfg/lock.txt again; read which configs moved
 	$(RUN) -m tests.cfg.lock

@@ -60,10 +60,12 @@ GAUSSIAN = (
 CASES: dict[str, tuple[str, tuple[str, ...], int]] = {
     "pretrain": ("pretrain", PRETRAIN, 2),
     "pretrain gaussian": ("pretrain gaussian", PRETRAIN, 2),
+    "pretrain gmm": ("pretrain gmm", PRETRAIN, 2),
     "ppo": ("ppo", (*SMALL, "train.max_grad_norm=1"), 2),
     "ppo with DDIM": ("ppo", (*SMALL, *DDIM, "train.use_bc_loss=true"), 3),
     "ppo gaussian": ("ppo gaussian", (*SMALL, "train.batch_size=4"), 2),
     "ppo gaussian, learned std": ("ppo gaussian", (*SMALL, *GAUSSIAN), 3),
+    "ppo gmm": ("ppo gmm", (*SMALL, "train.batch_size=4"), 2),
     "sac": (
         "sac",
         ("train.n_train_itr=8", "train.val_freq=5", "train.n_explore_steps=3"),
@@ -78,6 +80,7 @@ QUICK = (
     "ppo",
     "ppo with DDIM",
     "ppo gaussian",
+    "ppo gmm",
     "sac",
 )
 
@@ -211,14 +214,12 @@ def test_another_seed_gives_other_weights(battery):
 
 # -- evaluation ----------------------------------------------------------------------
 
+_SCRATCH = ("model.network.activation_type=ReLU", "model.network.fixed_std=null")
 # Training leaf, evaluating leaf, overrides of the latter.
 EVALUATIONS = {
     "diffusion": ("ppo", "eval", ()),
-    "gaussian": (
-        "ppo gaussian",
-        "eval gaussian",
-        ("model.network.activation_type=ReLU", "model.network.fixed_std=null"),
-    ),
+    "gaussian": ("ppo gaussian", "eval gaussian", _SCRATCH),
+    "gmm": ("ppo gmm", "eval gmm", _SCRATCH),
 }
 
 

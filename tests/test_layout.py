@@ -24,6 +24,7 @@ PATHS = ROOT / "tests" / "paths.txt"
 PENDING = ROOT / "tests" / "layout_pending.txt"
 DIFFERENCES = ROOT / "DIFFERENCES.md"
 CONVERTED = "util/torch_to_tf/"
+CONVERSIONS = ROOT / "tests" / "torch_to_tf" / "table.txt"
 
 MAY_IMPORT = {
     "util": {"util"},
@@ -52,9 +53,6 @@ LONG_FUNCTIONS: dict[str, str] = {
 
 UPWARD_IMPORTS: dict[str, str] = {}
 """Import against the arrow -> why."""
-
-PREFIXES = ("torch_nn_utils_", "torch_optim_", "torch_tensor_", "torch_", "nn_")
-"""What the conversion library puts before PyTorch's names."""
 
 REGISTRY_WORDS = (
     ("py", "pi.org"),
@@ -149,21 +147,24 @@ def mirrored_test(name: str) -> str:
 
 
 def converted_names(name: str) -> list[str]:
-    """PyTorch's names of what a file of the conversion library defines."""
-    found = []
-    for node in tree_of(name).body:
-        own = getattr(node, "name", "_")
-        prefix = next((p for p in PREFIXES if own.startswith(p)), None)
-        if prefix and isinstance(node, ast.ClassDef | ast.FunctionDef):
-            found.append(own.removeprefix(prefix))
-    return found
+    """Public names that a file of the conversion library defines."""
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    nodes = [node for node in tree_of(name).body if isinstance(node, kinds)]
+    return [node.name for node in nodes if not node.name.startswith("_")]
+
+
+@functools.cache
+def converted_tests() -> dict[str, str]:
+    """The test file of each row of the conversion library's table."""
+    rows = [line.split() for line in lines_of(CONVERSIONS)]
+    return {ours: f"{CONVERSIONS.parent.name}/{test}.py" for _, ours, test in rows}
 
 
 def required_tests(name: str) -> list[str]:
     """Test files that a source file must have.
 
-    A file of the conversion library has one of its own name, or one for each of
-    PyTorch's names in it.
+    A file of the conversion library has one of its own name, or those of its rows in
+    the library's table.
     """
     if not name.startswith(CONVERTED):
         return [mirrored_test(name)]
@@ -171,7 +172,8 @@ def required_tests(name: str) -> list[str]:
     of_file = f"{folder}/test_{Path(name).name}"
     if of_file in files():
         return [of_file]
-    named = [f"{folder}/test_{own}.py" for own in converted_names(name)]
+    rows = converted_tests()
+    named = [f"tests/{rows[own]}" for own in converted_names(name) if own in rows]
     return named or [of_file]
 
 

@@ -50,6 +50,7 @@ COMPAT: dict[str, str] = {
     "scheduler_min_above_max": "a schedule's min_lr may lie above its lr",
     "qlearning_zero_next_state": "the last items of Q-learning data have zero next",
     "robomimic_no_terminals": "robomimic's Q-learning data have no terminals",
+    "augment_in_eval": "networks that augment images do so in evaluation mode, too",
     "single_step_clip_nan": "the clip range of a single fine-tuned step is NaN",
     "single_step_episode_statistics": "iterations of one step report no episodes",
     "d4rl_drop_nonpositive_returns": "D4RL episodes without positive return are cut",

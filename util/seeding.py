@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from util.torch_to_tf import Categorical
+
 
 class Seeds:
     """Child generators by name; each name has its own stream.
@@ -120,6 +122,25 @@ class Draws:
         if self._noise is not None:
             return tf.cast(self._replay(self._noise), tf.int64)
         return self._rng.uniform(shape, maxval=high, dtype=tf.int64)
+
+    def categorical(self, logits: tf.Tensor) -> tf.Tensor:
+        """Indices (B,) of the last axis of (B, n), drawn by probability, int64."""
+        if self._noise is not None:
+            return tf.reshape(tf.cast(self._replay(self._noise), tf.int64), [-1])
+        return Categorical(logits=logits, validate_args=False).sample((), self._rng)
+
+    def normal_of(self, chosen: tf.Tensor, shape: Any) -> tf.Tensor:
+        """Standard normal numbers of one component for each row, (B, D), float32.
+
+        Args:
+            chosen: Index of the component, (B,). Recorded draws are those of all
+                components, (B, n, D).
+            shape: (B, D).
+        """
+        if self._noise is not None:
+            recorded = tf.cast(self._replay(self._noise), tf.float32)
+            return tf.gather(recorded, chosen, axis=1, batch_dims=1)
+        return self._rng.normal(shape)
 
     def normals(self, count: int, shape: Any) -> tf.Tensor:
         """`count` standard normal draws of `shape`, stacked in front, in one draw."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
+from agent.common.blocks import gradients_in_blocks
 from agent.common.learner import Learner, host_flag
 from agent.common.rollout import Rollout, RolloutPlan, to_tensors
 from agent.common.setup import make_samplers
@@ -28,11 +29,15 @@ logger = logging.getLogger(__name__)
 
 Tensors = dict[str, Any]
 
+# Not slower than all rows at once (`python -m tests.bench.compilation`), less memory.
+CPU_BLOCK_SIZE = 5000
+
 
 class TrainPPOAgent(TrainAgent):
     """Actor and critic learners and the update of one iteration."""
 
     config_keys: ClassVar[frozenset[str]] = TrainAgent.config_keys | {
+        "train.block_size",
         "train.compute_dtype",
         "train.logprob_batch_size",
         "train.gamma",
@@ -77,6 +82,7 @@ class TrainPPOAgent(TrainAgent):
         self.reward_scale_const = train.get("reward_scale_const", 1)
         self.slice_size = train.get("logprob_batch_size", 10000)
         self._check_ppo()
+        self.block_size = self._block_size()
         self.learners = self.make_learners()
         self.actor_learner = self.learners["actor"]
         self.critic_learner = self.learners["critic"]
@@ -102,6 +108,20 @@ class TrainPPOAgent(TrainAgent):
             raise ValueError(
                 f"train.update_epochs must be >= 1, got {self.update_epochs}."
             )
+
+    def _block_size(self) -> int | None:
+        """Rows of a minibatch that are evaluated at once.
+
+        All of them with a GPU, which many rows keep busy, and where the loss draws for
+        the whole minibatch.
+        """
+        size = self.cfg.train.get("block_size")
+        if size is not None and size < 1:
+            raise ValueError(f"train.block_size must be >= 1 or null, got {size}.")
+        if self.use_bc_loss or shared_devices(self.cfg.get("device", "auto")):
+            return None
+        on_cpu = "CPU" in self.model.critic.parameters()[0].value.device
+        return CPU_BLOCK_SIZE if size is None and on_cpu else size
 
     def make_learners(self) -> dict[str, Learner]:
         """Learners by name; only the actor's gradient is clipped."""
@@ -147,8 +167,17 @@ class TrainPPOAgent(TrainAgent):
         """Number of rows that minibatches are drawn from."""
         raise NotImplementedError
 
-    def losses(self, data: Tensors, rows: tf.Tensor, noise: list | None) -> Any:
-        """Terms of the loss and diagnostics of the rows (B,) of a minibatch."""
+    def prepare(self, data: Tensors, rows: tf.Tensor) -> Tensors:
+        """What the rows (B,) of a minibatch share, one entry for each row.
+
+        At least "advantages", as the loss weighs them; "values" if they are at hand.
+        """
+        raise NotImplementedError
+
+    def losses(
+        self, data: Tensors, rows: tf.Tensor, prepared: Tensors, noise: list | None
+    ) -> Any:
+        """Terms of the loss and diagnostics, means over rows (B,) of a minibatch."""
         raise NotImplementedError
 
     # -- compiled ---------------------------------------------------------------------
@@ -162,10 +191,21 @@ class TrainPPOAgent(TrainAgent):
 
     def _learn_step(self, data: Tensors, rows: tf.Tensor, inputs: Tensors) -> Any:
         """Computes the losses of rows (B,) and takes one step."""
-        with tf.GradientTape() as tape, self.parallel.on():
-            losses = self.losses(data, rows, inputs.get("noise"))
-            total = self.total_loss(losses)
-        self.apply_losses(total, tape, inputs["train"])
+        params = {name: learner.params for name, learner in self.learners.items()}
+
+        def evaluate(rows: tf.Tensor, prepared: Tensors) -> tuple[tf.Tensor, Any]:
+            losses = self.losses(data, rows, prepared, inputs.get("noise"))
+            return self.total_loss(losses), losses
+
+        with self.parallel.on():
+            losses, grads = gradients_in_blocks(
+                lambda rows: self.prepare(data, rows),
+                evaluate,
+                rows,
+                tf.nest.flatten(params),
+                self.block_size,
+            )
+        self.apply_gradients(tf.nest.pack_sequence_as(params, grads), inputs["train"])
         return losses
 
     def total_loss(self, losses: Any) -> tf.Tensor:
@@ -316,12 +356,8 @@ class TrainPPOAgent(TrainAgent):
             inputs["noise"] = self.policy_noise(self.batch_size)
         return inputs
 
-    def apply_losses(
-        self, total: tf.Tensor, tape: tf.GradientTape, train: Tensors
-    ) -> None:
+    def apply_gradients(self, grads: Tensors, train: Tensors) -> None:
         """One step of each learner that is due (compiled)."""
-        params = {name: learner.params for name, learner in self.learners.items()}
-        grads = tape.gradient(total, params)
         for name, learner in self.learners.items():
             if train.get(name, True):
                 learner.apply(grads[name])

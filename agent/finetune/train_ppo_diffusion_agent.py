@@ -71,10 +71,22 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
         """One row for each environment step and denoising step."""
         return len(data["chains"]) * self.model.ft_denoising_steps
 
-    def losses(self, data: Tensors, rows: tf.Tensor, noise: list | None) -> PPOLosses:
+    def prepare(self, data: Tensors, rows: tf.Tensor) -> Tensors:
+        """Weighed advantages of the pairs; values if asking for all is less work."""
+        step, inner = self._pair(rows)
+        prepared = {
+            "advantages": self.model.weigh_advantages(
+                tf.gather(data["advantages"], step), inner
+            )
+        }
+        values = self._values_of_rows(data, step)
+        return prepared if values is None else prepared | {"values": values}
+
+    def losses(
+        self, data: Tensors, rows: tf.Tensor, prepared: Tensors, noise: list | None
+    ) -> PPOLosses:
         """Losses of pairs (environment step, denoising step)."""
-        steps = self.model.ft_denoising_steps
-        step, inner = rows // steps, rows % steps
+        step, inner = self._pair(rows)
         pair = tf.stack([step, inner], axis=1)
         return self.model.loss(
             {key: tf.gather(value, step) for key, value in data["obs"].items()},
@@ -83,13 +95,19 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
             inner,
             tf.gather(data["returns"], step),
             tf.gather(data["values"], step),
-            tf.gather(data["advantages"], step),
+            prepared["advantages"],
             tf.gather_nd(data["logprobs"], pair),
             use_bc_loss=self.use_bc_loss,
             reward_horizon=self.reward_horizon,
             noise=noise,
-            values=self._values_of_rows(data, step),
+            values=prepared.get("values"),
+            weighed=True,
         )
+
+    def _pair(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Environment step and denoising step of rows."""
+        steps = self.model.ft_denoising_steps
+        return rows // steps, rows % steps
 
     def _values_of_rows(self, data: Tensors, step: tf.Tensor) -> tf.Tensor | None:
         """Values of the environment steps (B,), if asking for all of them is less work.

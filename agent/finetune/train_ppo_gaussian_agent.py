@@ -1,4 +1,4 @@
-"""PPO (Schulman et al., 2017) on chunks of a Gaussian policy."""
+"""PPO (Schulman et al., 2017) on chunks of a Gaussian or a mixture policy."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ class TrainPPOGaussianAgent(TrainPPOAgent):
     console = ("loss", "pg loss", "value loss", "entropy")
     sampling: ClassVar[Mapping[str, Any]] = {"get_logprob": True}
 
+    def build(self) -> None:
+        """Refuses to imitate a base policy where the model keeps none."""
+        super().build()
+        if self.use_bc_loss:
+            self.model.check_bc_loss()
+
     def act(
         self, obs: Mapping[str, np.ndarray], explore: bool
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -32,8 +38,13 @@ class TrainPPOGaussianAgent(TrainPPOAgent):
         """One row for each chunk."""
         return len(data["samples"])
 
+    def prepare(self, data: Tensors, rows: tf.Tensor) -> Tensors:
+        """Weighed advantages of the chunks."""
+        advantages = tf.gather(data["advantages"], rows)
+        return {"advantages": self.model.weigh_advantages(advantages)}
+
     def losses(
-        self, data: Tensors, rows: tf.Tensor, noise: list | None
+        self, data: Tensors, rows: tf.Tensor, prepared: Tensors, noise: list | None
     ) -> GaussianPPOLosses:
         """Losses of chunks."""
         return self.model.loss(
@@ -41,10 +52,11 @@ class TrainPPOGaussianAgent(TrainPPOAgent):
             tf.gather(data["samples"], rows),
             tf.gather(data["returns"], rows),
             tf.gather(data["values"], rows),
-            tf.gather(data["advantages"], rows),
+            prepared["advantages"],
             tf.gather(data["logprobs"], rows),
             use_bc_loss=self.use_bc_loss,
             noise=noise,
+            weighed=True,
         )
 
     def policy_noise(self, rows: int) -> list | None:

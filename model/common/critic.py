@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from model.common.mlp import make_mlp
+from model.common.vision import ImageEncoder, ImageOptions
 from util.torch_to_tf import nn_Module
 
 logger = logging.getLogger(__name__)
@@ -118,3 +119,48 @@ class CriticObsAct(nn_Module):
         x = tf.concat([flat_state(cond), action], axis=-1)
         q1 = tf.squeeze(self.Q1(x), axis=1)
         return (q1, tf.squeeze(self.Q2(x), axis=1)) if self.double_q else q1
+
+
+class ViTCritic(CriticObs, ImageEncoder):
+    """V(s): an MLP over the features of camera images and the flat state.
+
+    Args:
+        backbone: Maps images to features of patches, such as `VitEncoder`.
+        cond_dim: To * Do.
+        img_cond_steps: How many of the newest images are seen.
+        spatial_emb: Features of an image.
+        dropout: Probability with which a feature of an image is dropped.
+        augment: Shift images at random in training mode.
+        num_img: Images of a time step.
+        **kwargs: Arguments of `CriticObs`.
+    """
+
+    def __init__(
+        self,
+        backbone: nn_Module,
+        cond_dim: int,
+        img_cond_steps: int = 1,
+        spatial_emb: int = 128,
+        dropout: float = 0.0,
+        augment: bool = False,
+        num_img: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        images = ImageOptions(
+            img_cond_steps,
+            spatial_emb,
+            dropout=dropout,
+            num_img=num_img,
+            augment=augment,
+        )
+        super().__init__(images.width + cond_dim, **kwargs)
+        self.add_images(backbone, images, cond_dim)
+
+    def call(self, cond: Cond, no_augment: bool = False) -> tf.Tensor:
+        """Values (B, 1).
+
+        Args:
+            cond: {"state": (B, To, Do), "rgb": (B, T, C, H, W) in 0..255}.
+            no_augment: Keep images as they are in training mode, too.
+        """
+        return self.Q1(self.see(cond["rgb"], flat_state(cond), not no_augment))

@@ -15,13 +15,8 @@ from model.common.critic import Cond
 from util.checkpoint import PolicyFile, load_policy
 from util.config import compat
 from util.seeding import Draws
-from util.torch_to_tf import nn_Module
-from util.torch_to_tf.functional import (
-    normal_entropy,
-    normal_log_prob,
-    torch_clamp,
-    torch_tanh,
-)
+from util.torch_to_tf import nn_Module, torch_clamp, torch_tanh
+from util.torch_to_tf.distributions import normal_entropy, normal_log_prob
 from util.torch_to_tf.init import generator
 
 logger = logging.getLogger(__name__)
@@ -108,6 +103,24 @@ class Policy(nn_Module):
         logger.info(
             "policy from %s (%s weights)", policy.path, "EMA" if use_ema else "raw"
         )
+
+    def load_finetuned(self, path: str, *names: str) -> None:
+        """Restores the named parts, besides `network`, if the file is of fine-tuning.
+
+        Args:
+            path: `.pt` file, state folder or run folder.
+            *names: Attributes that are modules.
+
+        Raises:
+            ValueError: A shape differs.
+        """
+        policy = load_policy(path)
+        if policy.ema is not None or policy.weights is None:
+            return
+        for name in names:
+            entries = policy_entries(f"{name}.", policy.weights)
+            with naming(policy.path):
+                getattr(self, name).load_state_dict(entries, strict=False)
 
 
 @contextmanager

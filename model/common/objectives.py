@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from util.torch_to_tf.functional import torch_quantile, torch_std
+from util.torch_to_tf import torch_quantile, torch_std
 
 LOGPROB_RANGE = (-5.0, 2.0)
 

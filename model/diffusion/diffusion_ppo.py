@@ -115,6 +115,7 @@ class PPODiffusion(VPGDiffusion):
         reward_horizon: int = 4,
         noise: Sequence[Any] | None = None,
         values: tf.Tensor | None = None,
+        weighed: bool = False,
     ) -> PPOLosses:
         """All terms for B rows of (environment step, denoising step).
 
@@ -131,6 +132,7 @@ class PPODiffusion(VPGDiffusion):
             reward_horizon: Steps of the chunk that count.
             noise: Draws of the base policy's samples.
             values: The critic's values of the rows, (B,), if it has been asked already.
+            weighed: Advantages are those of `weigh_advantages` already.
         """
         newlogprobs, eta = self.get_logprobs_subsample(
             obs, chains_prev, chains_next, denoising_inds, get_ent=True
@@ -140,11 +142,12 @@ class PPODiffusion(VPGDiffusion):
         )
         clip = self.clip_range(denoising_inds)
         approx_kl, clipfrac, ratio = ratio_diagnostics(logratio, clip)
-        weighted = self.weigh_advantages(advantages, denoising_inds)
+        if not weighed:
+            advantages = self.weigh_advantages(advantages, denoising_inds)
         values = tf.reshape(self.critic(obs) if values is None else values, [-1])
         bc_loss = self.bc_loss(obs, noise) if use_bc_loss else tf.constant(0.0)
         return PPOLosses(
-            pg_loss=ppo_surrogate(logratio, weighted, clip),
+            pg_loss=ppo_surrogate(logratio, advantages, clip),
             entropy_loss=-tf.reduce_mean(eta),
             v_loss=value_loss(values, returns, oldvalues, self.clip_vloss_coef),
             clipfrac=clipfrac,

@@ -17,7 +17,7 @@ from model.common.gaussian import naming
 from model.diffusion.diffusion import DiffusionModel, Sample
 from util.checkpoint import load_policy
 from util.torch_to_tf import clone_network, nn_Module
-from util.torch_to_tf.functional import normal_log_prob
+from util.torch_to_tf.distributions import normal_log_prob
 
 _ROWS_FIRST = (1, 0, 2, 3)
 

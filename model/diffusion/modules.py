@@ -9,9 +9,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from model.common.channels_last import convolve, normalise_groups
 from model.common.critic import Cond
+from model.common.mlp import make_activation
 from model.diffusion.sampling import make_timesteps
-from util.torch_to_tf import nn_Linear, nn_Mish, nn_Module, nn_Sequential
+from util.torch_to_tf import (
+    nn_Conv1d,
+    nn_ConvTranspose1d,
+    nn_GroupNorm,
+    nn_Identity,
+    nn_Linear,
+    nn_Mish,
+    nn_Module,
+    nn_Sequential,
+)
 
 
 class SinusoidalPosEmb(nn_Module):
@@ -53,10 +64,12 @@ class NoiseNetwork(nn_Module):
     """A network eps(x, t, s) whose parts in t and in s can be evaluated on their own.
 
     Sampling asks for the same observations in every denoising step; their encoding and
-    the embeddings of the steps are then computed once. A leaf has a `time_embedding`.
+    the embeddings of the steps are then computed once.
     """
 
-    time_embedding: nn_Module
+    def embed(self, time: tf.Tensor) -> tf.Tensor:
+        """Embeddings (n, time_dim) of denoising steps (n,)."""
+        raise NotImplementedError
 
     def encode(self, cond: Cond) -> tf.Tensor:
         """Features (B, F) of observations."""
@@ -79,10 +92,12 @@ class NoiseNetwork(nn_Module):
 
         Args:
             x: Noisy chunk (B, Ta, Da).
-            time: Denoising step of each row, (B,) int.
+            time: Denoising step of each row, (B,) int, or one for all rows.
             cond: {"state": (B, To, Do)}.
         """
-        embedding = self.time_embedding(tf.reshape(time, [-1]))
+        embedding = self.embed(tf.reshape(time, [-1]))
+        if embedding.shape[0] != x.shape[0]:
+            embedding = tf.broadcast_to(embedding, [len_of(x), embedding.shape[-1]])
         return self.predict(x, embedding, self.encode(cond))
 
 
@@ -99,7 +114,7 @@ def predict_at(network: nn_Module, cond: Cond, times: tf.Tensor) -> Prediction:
     """
     if not isinstance(network, NoiseNetwork):
         return lambda x, i: network(x, make_timesteps(len_of(x), times[i]), cond=cond)
-    table, features = network.time_embedding(times), network.encode(cond)
+    table, features = network.embed(times), network.encode(cond)
     return lambda x, i: network.predict(
         x, tf.repeat(table[i][None], len_of(x), axis=0), features
     )
@@ -108,3 +123,109 @@ def predict_at(network: nn_Module, cond: Cond, times: tf.Tensor) -> Prediction:
 def len_of(x: tf.Tensor) -> int | tf.Tensor:
     """Number of rows, a Python number if it is known."""
     return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
+
+
+class ChannelsLast(nn_Module):
+    """A module over (B, C, L) that does its work on (B, L, C).
+
+    Networks of such modules call `channels_last` and change the layout nowhere.
+    """
+
+    def channels_last(self, x: tf.Tensor, *args: tf.Tensor) -> tf.Tensor:
+        """Maps (B, L, C) to (B, L', C')."""
+        raise NotImplementedError
+
+    def call(self, x: tf.Tensor, *args: tf.Tensor, **kwargs: tf.Tensor) -> tf.Tensor:
+        """Maps (B, C, L) to (B, C', L')."""
+        y = self.channels_last(tf.transpose(x, [0, 2, 1]), *args, **kwargs)
+        return tf.transpose(y, [0, 2, 1])
+
+
+class Downsample1d(ChannelsLast):
+    """Halves the length by a convolution; an odd one is rounded up.
+
+    Args:
+        dim: Channels C.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv = nn_Conv1d(dim, dim, 3, 2, 1)
+
+    def channels_last(self, x: tf.Tensor) -> tf.Tensor:
+        """Maps (B, L, C) to (B, ceil(L / 2), C)."""
+        return convolve(self.conv, x)
+
+
+class Upsample1d(ChannelsLast):
+    """Doubles the length by a transposed convolution.
+
+    Args:
+        dim: Channels C.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv = nn_ConvTranspose1d(dim, dim, 4, 2, 1)
+
+    def channels_last(self, x: tf.Tensor) -> tf.Tensor:
+        """Maps (B, L, C) to (B, 2 L, C)."""
+        return convolve(self.conv, x)
+
+
+CONV_ACTIVATIONS = ("Mish", "ReLU")
+
+
+def make_conv_activation(name: str) -> nn_Module:
+    """A new activation module of a convolutional block.
+
+    Raises:
+        ValueError: The name is not in `CONV_ACTIVATIONS`.
+    """
+    if name not in CONV_ACTIVATIONS:
+        raise ValueError(
+            f"activation_type must be one of {CONV_ACTIVATIONS}, got {name!r}."
+        )
+    return make_activation(name)
+
+
+class Conv1dBlock(ChannelsLast):
+    """Convolution -> [GroupNorm] -> activation, (B, C, L) to (B, C', L).
+
+    Args:
+        inp_channels: C.
+        out_channels: C'.
+        kernel_size: Entries of the kernel, odd to keep the length.
+        n_groups: Groups of GroupNorm; None for no normalisation.
+        activation_type: "Mish" or "ReLU".
+        eps: Of GroupNorm.
+    """
+
+    def __init__(
+        self,
+        inp_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        n_groups: int | None = None,
+        activation_type: str = "Mish",
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        has_norm = n_groups is not None
+        self.block = nn_Sequential(
+            nn_Conv1d(
+                inp_channels, out_channels, kernel_size, padding=kernel_size // 2
+            ),
+            nn_Identity(),  # The reference changes shapes here and below.
+            nn_GroupNorm(n_groups, out_channels, eps) if has_norm else nn_Identity(),
+            nn_Identity(),
+            make_conv_activation(activation_type),
+        )
+
+    def channels_last(self, x: tf.Tensor) -> tf.Tensor:
+        """Maps (B, L, C) to (B, L, C')."""
+        convolution, _, norm, _, activation = self.block
+        x = convolve(convolution, x)
+        if isinstance(norm, nn_GroupNorm):
+            x = normalise_groups(norm, x)
+        return activation(x)

@@ -1,4 +1,4 @@
-"""PPO (Schulman et al., 2017) on a Gaussian over action chunks."""
+"""PPO (Schulman et al., 2017) on a Gaussian or a mixture over action chunks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from model.common.objectives import (
     value_loss,
 )
 from model.rl.gaussian_vpg import VPG_Gaussian
+from util.torch_to_tf import nn_Module
 
 
 class GaussianPPOLosses(NamedTuple):
@@ -31,15 +32,21 @@ class GaussianPPOLosses(NamedTuple):
     std: tf.Tensor
 
 
-class PPO_Gaussian(VPG_Gaussian):
+class ChunkPPO(nn_Module):
     """Clipped policy gradient on whole chunks.
+
+    It stands before a class that has the policy, its `get_logprobs` and its `critic`.
 
     Args:
         clip_ploss_coef: Clip range of the ratio.
         clip_vloss_coef: Clip range of the value; None for none.
         norm_adv: Normalise advantages within the minibatch.
-        **kwargs: Arguments of `VPG_Gaussian`.
+        **kwargs: Arguments of the class with the policy.
     """
+
+    critic: nn_Module
+    get_logprobs: Any
+    forward: Any
 
     def __init__(
         self,
@@ -53,6 +60,10 @@ class PPO_Gaussian(VPG_Gaussian):
         self.clip_vloss_coef = clip_vloss_coef
         self.norm_adv = norm_adv
 
+    def weigh_advantages(self, advantages: tf.Tensor) -> tf.Tensor:
+        """Normalises advantages (B,) of a minibatch if configured."""
+        return normalise(advantages) if self.norm_adv else advantages
+
     def loss(
         self,
         obs: Cond,
@@ -63,11 +74,12 @@ class PPO_Gaussian(VPG_Gaussian):
         oldlogprobs: tf.Tensor,
         use_bc_loss: bool = False,
         noise: Sequence[Any] | None = None,
+        weighed: bool = False,
     ) -> GaussianPPOLosses:
         """All terms for B chunks.
 
-        Log-probabilities are means over the whole chunk, clamped after the mean; those
-        of diffusion policies are clamped before it.
+        Log-probabilities are those of `get_logprobs`, means over the whole chunk, and
+        clamped after the mean; those of diffusion policies are clamped before it.
 
         Args:
             obs: Observations.
@@ -78,15 +90,16 @@ class PPO_Gaussian(VPG_Gaussian):
             oldlogprobs: Mean log-probabilities then, (B,).
             use_bc_loss: Add likelihood of the base policy's samples.
             noise: Draw of the base policy's samples.
+            weighed: Advantages are those of `weigh_advantages` already.
         """
         newlogprobs, entropy, std = self.get_logprobs(obs, actions)
         logratio = clamp_logprob(newlogprobs) - clamp_logprob(oldlogprobs)
         clip = self.clip_ploss_coef
         approx_kl, clipfrac, ratio = ratio_diagnostics(logratio, clip)
-        weighted = normalise(advantages) if self.norm_adv else advantages
+        weights = advantages if weighed else self.weigh_advantages(advantages)
         values = tf.reshape(self.critic(obs), [-1])
         return GaussianPPOLosses(
-            pg_loss=ppo_surrogate(logratio, weighted, clip),
+            pg_loss=ppo_surrogate(logratio, weights, clip),
             entropy_loss=-entropy,
             v_loss=value_loss(values, returns, oldvalues, self.clip_vloss_coef),
             clipfrac=clipfrac,
@@ -98,5 +111,26 @@ class PPO_Gaussian(VPG_Gaussian):
 
     def bc_loss(self, obs: Cond, noise: Sequence[Any] | None = None) -> tf.Tensor:
         """-mean log-probability of chunks sampled from the base policy."""
+        self.check_bc_loss()
         actions = self.forward(obs, use_base_policy=True, noise=noise)
         return -tf.reduce_mean(clamp_logprob(self.get_logprobs(obs, actions)[0]))
+
+    def check_bc_loss(self) -> None:
+        """Refuses `use_bc_loss` where there is no frozen base policy, `actor`.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if not hasattr(self, "actor"):
+            raise ValueError(
+                "use_bc_loss must be false: a "
+                f"{type(self).__name__} keeps no base policy to imitate."
+            )
+
+
+class PPO_Gaussian(ChunkPPO, VPG_Gaussian):  # type: ignore[misc]
+    """Clipped policy gradient on chunks of a Gaussian.
+
+    Args:
+        **kwargs: Arguments of `ChunkPPO` and `VPG_Gaussian`.
+    """

@@ -12,10 +12,9 @@ from typing import Any
 import tensorflow as tf
 
 from model.common.critic import Cond
-from model.common.gaussian import GaussianModel, naming, policy_entries
-from util.checkpoint import load_policy
+from model.common.gaussian import GaussianModel
 from util.torch_to_tf import clone_network, nn_Module
-from util.torch_to_tf.functional import normal_entropy, normal_log_prob
+from util.torch_to_tf.distributions import normal_entropy, normal_log_prob
 
 
 class VPG_Gaussian(GaussianModel):
@@ -43,17 +42,7 @@ class VPG_Gaussian(GaussianModel):
         self.actor_ft = self.network
         self.actor = clone_network(self.network).requires_grad_(False)
         if network_path:
-            self._load_finetuned(network_path)
-
-    def _load_finetuned(self, path: str) -> None:
-        """Restores critic and base policy if the file is of fine-tuning."""
-        policy = load_policy(path)
-        if policy.ema is not None or policy.weights is None:
-            return
-        for name in ("critic", "actor"):
-            entries = policy_entries(f"{name}.", policy.weights)
-            with naming(policy.path):
-                getattr(self, name).load_state_dict(entries, strict=False)
+            self.load_finetuned(network_path, "critic", "actor")
 
     def forward(
         self,

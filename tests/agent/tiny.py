@@ -27,6 +27,10 @@ LEAVES = {
     "pretrain gaussian": ("gym/pretrain/hopper-medium-v2", "pre_gaussian_mlp"),
     "ppo gaussian": ("gym/scratch/hopper-v2", "ppo_gaussian_mlp"),
     "eval gaussian": ("gym/eval/hopper-v2", "eval_gaussian_mlp"),
+    "pretrain gmm": ("d3il/pretrain/avoid_m1", "pre_gmm_mlp"),
+    # The reference fine-tunes mixtures in environments that come with later issues.
+    "ppo gmm": ("gym/scratch/hopper-v2", "ppo_gaussian_mlp"),
+    "eval gmm": ("gym/eval/hopper-v2", "eval_gaussian_mlp"),
 }
 LEAVES["hopper"] = LEAVES["ppo"]
 
@@ -74,6 +78,7 @@ _PRETRAIN = (
     "train.lr_scheduler.first_cycle_steps=10",
     "model.network.mlp_dims=[16,16,16]",
 )
+_GMM = ("_target_=model.common.mlp_gmm.GMM_MLP", "num_modes=5")
 OVERRIDES = {
     "pretrain": (*_PRETRAIN, *_CHUNK),
     "pretrain gaussian": (*_PRETRAIN, "horizon_steps=4"),
@@ -83,6 +88,26 @@ OVERRIDES = {
         *_GAUSSIAN_CHUNK,
         "n_steps=6",
         "model.network.mlp_dims=[16,16,16]",
+    ),
+    "pretrain gmm": (
+        *_PRETRAIN,
+        "horizon_steps=4",
+        "train.lr_scheduler.warmup_steps=1",
+    ),
+    "ppo gmm": (
+        *_POINT,
+        *_PPO_SIZES,
+        *_GAUSSIAN_CHUNK,
+        "model._target_=model.rl.gmm_ppo.PPO_GMM",
+        *(f"model.actor.{option}" for option in _GMM),
+    ),
+    "eval gmm": (
+        *_POINT,
+        *_GAUSSIAN_CHUNK,
+        "n_steps=6",
+        "model._target_=model.common.gmm.GMMModel",
+        "model.network.mlp_dims=[16,16,16]",
+        *(f"model.network.{option}" for option in _GMM),
     ),
     "ppo": (*_POINT, *_PPO),
     "scratch": (*_POINT, *(o for o in _PPO if not o.startswith("base_policy"))),

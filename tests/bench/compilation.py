@@ -36,11 +36,16 @@ def learning(folder: Path) -> dict[str, Run]:
     order = np.random.default_rng(0).permutation(agent.rows(data))
     rows = tf.constant(order[: agent.batch_size])
 
-    def way(jit: bool) -> Run:
-        step = tf.function(agent._learn_step, jit_compile=jit)
+    def way(size: int | None, jit: bool = False) -> Run:
+        def traced(*args: Any) -> Any:
+            agent.block_size = size  # read while the function is traced
+            return agent._learn_step(*args)
+
+        step = tf.function(traced, jit_compile=jit)
         return lambda: step(data, rows, agent.step_inputs(0)).pg_loss.numpy()
 
-    return {"graph": way(False), "XLA": way(True)}
+    in_blocks = {f"graph, blocks of {size}": way(size) for size in (2500, 5000, 10000)}
+    return {"graph, all rows": way(None), "XLA, all rows": way(None, True), **in_blocks}
 
 
 def sampling(folder: Path) -> dict[str, Run]:

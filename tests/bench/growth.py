@@ -2,7 +2,8 @@
 
     python -m tests.bench.growth [--rounds 3] [--steps 60] [--only TEXT] [--out FILE]
 
-Settings are measured in turns, each on a shortened iteration of the Hopper leaf;
+Settings are measured in turns, each on a shortened iteration of the Hopper leaf (or
+of Walker2d's and HalfCheetah's);
 times are stated for one chunk step and for one iteration of the leaf: acting,
 simulating, keeping what both return, learning (which scales with the rows), and
 checkpoint and report. The bytes of a whole rollout are counted.
@@ -45,6 +46,11 @@ SETTINGS: dict[str, Overrides] = {
     "20 fine-tuned steps": ("ft_denoising_steps=20",),
 }
 
+OTHER_LEAVES = {
+    "the leaf of Walker2d": "finetune walker2d",
+    "the leaf of HalfCheetah": "finetune halfcheetah",
+}
+
 
 class Watch:
     """Adds up the seconds that calls of an object's methods take."""
@@ -74,16 +80,19 @@ class Setting:
         folder: For what it reads and writes.
         overrides: Its keys.
         steps: Chunk steps of the shortened iteration.
+        kind: Which leaf, a key of `leaves.LEAVES`.
     """
 
-    def __init__(self, folder: Path, overrides: Overrides, steps: int) -> None:
-        whole = leaf("finetune", folder, *overrides)
+    def __init__(
+        self, folder: Path, overrides: Overrides, steps: int, kind: str = "finetune"
+    ) -> None:
+        whole = leaf(kind, folder, *overrides)
         self.whole_steps, self.steps = whole.train.n_steps, steps
         self.shape = (whole.env.n_envs, whole.ft_denoising_steps)
         rows = steps * self.shape[0] * self.shape[1]
         batch = rows // -(-rows // whole.train.batch_size)  # none are left over
         short = (f"train.n_steps={steps}", f"train.batch_size={batch}")
-        self.agent = make_agent(leaf("finetune", folder, *overrides, *short), envs=True)
+        self.agent = make_agent(leaf(kind, folder, *overrides, *short), envs=True)
         self.watch = Watch()
         self.watch.over(self.agent, "act", "act")
         self.watch.over(self.agent.venv, "step", "simulate")
@@ -165,10 +174,19 @@ def main(given: list[str]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        settings = {
-            key: Setting(folder / str(number), overrides, options.steps)
-            for number, (key, overrides) in enumerate(SETTINGS.items())
+        wanted = [
+            key
+            for key in (*SETTINGS, *OTHER_LEAVES)
             if options.only is None or options.only in key
+        ]
+        settings = {
+            key: Setting(
+                folder / str(number),
+                SETTINGS.get(key, ()),
+                options.steps,
+                OTHER_LEAVES.get(key, "finetune"),
+            )
+            for number, key in enumerate(wanted)
         }
         idle = []
         for number in range(options.rounds + 1):

@@ -1,4 +1,4 @@
-"""The measured experiments: the Hopper leaves, composed by the project's own code."""
+"""The measured experiments: leaves of Hopper mostly, composed by our own code."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from util.config import ROOT, check_keys, compose
 
 LEAVES = {
     "finetune": ("gym/finetune/hopper-v2", "ft_ppo_diffusion_mlp"),
+    "finetune walker2d": ("gym/finetune/walker2d-v2", "ft_ppo_diffusion_mlp"),
+    "finetune halfcheetah": ("gym/finetune/halfcheetah-v2", "ft_ppo_diffusion_mlp"),
     "pretrain": ("gym/pretrain/hopper-medium-v2", "pre_diffusion_mlp"),
 }
 ALWAYS = ("wandb=null", "device=cpu")
@@ -37,7 +39,7 @@ def leaf(kind: str, folder: Path, *overrides: str) -> DictConfig:
         folder: Gets the normalisation file or data set, and the run.
         *overrides: `key=value`.
     """
-    own = FINETUNE if kind == "finetune" else PRETRAIN
+    own = PRETRAIN if kind == "pretrain" else FINETUNE
     where, name = LEAVES[kind]
     given = (*ALWAYS, *own, *overrides, f"logdir={folder / kind}")
     folders = {"DPPO_LOG_DIR": str(folder), "DPPO_DATA_DIR": str(folder)}
@@ -45,7 +47,7 @@ def leaf(kind: str, folder: Path, *overrides: str) -> DictConfig:
         cfg = compose(ROOT / "cfg" / where, name, given)
         check_keys(cfg, name, given)
         OmegaConf.resolve(cfg)
-    if kind == "finetune" and cfg.get("normalization_path"):
+    if kind != "pretrain" and cfg.get("normalization_path"):
         write_ranges(Path(cfg.normalization_path), cfg.obs_dim, cfg.action_dim)
     return cfg
 

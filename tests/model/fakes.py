@@ -48,6 +48,35 @@ class KnownGaussian(nn_Module):
         return ones * mean, ones * std
 
 
+class KnownMixture(nn_Module):
+    """Modes that do not depend on the state.
+
+    Args:
+        means: Mean of all elements of each mode.
+        stds: Their standard deviation.
+        weights: Probability of each mode.
+        size: Elements of a chunk.
+    """
+
+    def __init__(
+        self, means: list[float], stds: list[float], weights: list[float], size: int = 4
+    ) -> None:
+        super().__init__()
+        ones = np.ones(size, np.float32)
+        self.mean = nn_Parameter(np.outer(np.float32(means), ones))
+        self.std = nn_Parameter(np.outer(np.float32(stds), ones))
+        self.logits = nn_Parameter(np.log(np.float32(weights)))
+
+    def call(self, cond: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """(B, M, size) twice, and (B, M)."""
+        rows = tf.shape(cond["state"])[0]
+        mean, std, logits = (
+            tf.repeat(tf.convert_to_tensor(p)[None], rows, axis=0)
+            for p in (self.mean, self.std, self.logits)
+        )
+        return mean, std, logits
+
+
 class MeanCritic(nn_Module):
     """A state value: a trained factor times the mean of the state."""
 

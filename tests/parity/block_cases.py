@@ -212,6 +212,8 @@ def _keep_minibatches(agent: Any) -> list[dict[str, np.ndarray]]:
         return PPOLosses(*[zero for _ in PPOLosses._fields])
 
     object.__setattr__(model, "loss", loss)
+    # The recorded ones are as the minibatch was drawn, before they are weighed.
+    object.__setattr__(model, "weigh_advantages", lambda advantages, _: advantages)
     return batches
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from model.common.modules import RandomShiftsAug
+from model.diffusion.diffusion_vpg import VPGDiffusion
 from tests.parity.case import Case
 from util.config import instantiate
 from util.config_schema import TARGET_ALIASES
@@ -116,16 +118,50 @@ def as_tensors(value: Any) -> Any:
 
 
 def split_noise(case: Case, model: Any) -> tuple[list[Any], list[np.ndarray]]:
-    """Recorded draws: those of samplers and losses, and scaled dropout masks."""
-    noise, masks = [], []
+    """Recorded draws: those of samplers and losses, and scaled dropout masks.
+
+    Shifts of images are given to the model's augmentations.
+    """
+    noise, masks, shifts = [], [], []
     for name, value in zip(case.noise_names, case.noise, strict=True):
-        if "dropout" not in name:
+        if value.shape[1:] == (1, 1, 2):
+            shifts.append(value)
+        elif "dropout" not in name:
             noise.append(tf.constant(value))
         elif "already scaled" in name:
             masks.append(value)
         else:
             masks.append(value / (1.0 - dropout_rate(model)))
+    if shifts:
+        replay_shifts(model, shifts, case.meta["method"])
     return noise, masks
+
+
+class ShiftTape:
+    """What a `RandomShiftsAug` draws from: recorded shifts in order."""
+
+    def __init__(self, shifts: Sequence[np.ndarray]) -> None:
+        self.shifts = list(shifts)
+
+    def uniform(self, shape: Any, maxval: int, dtype: tf.DType) -> tf.Tensor:
+        """The next shifts, (B, 2)."""
+        return tf.cast(self.shifts.pop(0).reshape(-1, 2), dtype)
+
+
+def replay_shifts(
+    model: nn_Module, shifts: Sequence[np.ndarray], method: str = "forward"
+) -> None:
+    """Makes all augmentations of a model use recorded shifts of images in order.
+
+    Where only fine-tuned steps are asked for, the reference evaluates the base policy
+    first all the same, and drops what it gives; here it is not evaluated.
+    """
+    if isinstance(model, VPGDiffusion) and method != "p_mean_var":
+        shifts = shifts[model.actor.images.num_img :]
+    tape = ShiftTape(shifts)
+    for part in model.modules():
+        if isinstance(part, RandomShiftsAug):
+            part.generator = tape
 
 
 def dropout_rate(model: nn_Module) -> float:

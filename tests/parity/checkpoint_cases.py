@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from tests.parity.build import as_tensors, build_model, execute
+from tests.parity.build import as_tensors, build_model, execute, replay_shifts
 from tests.parity.case import Case
 from util.config import compose
 from util.torch_file import load_torch_file
@@ -121,3 +121,23 @@ def finetuned(case: Case, mode: str) -> Produced:
         f"DiffusionEval_ft{steps}_trajectories": evaluation.trajectories,
     }
     return {f"out/{key}": np.asarray(value) for key, value in produced.items()}
+
+
+def pretrained_unet(case: Case, mode: str) -> Produced:
+    """Raw and averaged weights of a network that sees, images shifted and as they are.
+
+    Shifted in evaluation mode, as in the reference.
+    """
+    content, inputs = load_torch_file(checkpoint_of(case)), as_tensors(case.inputs())
+    produced = {}
+    for name in case.meta["returns"]:
+        _, weights, augment = name.split("_")
+        network = build_model(
+            {**case.meta["kwargs"]["network"], "augment": augment == "aug"}
+        ).eval()
+        network.load_state_dict(
+            {key.removeprefix("network."): v for key, v in content[weights].items()}
+        )
+        replay_shifts(network, case.noise)
+        produced[f"out/{name}"] = execute(lambda net=network: net(**inputs), mode)
+    return {key: np.asarray(value) for key, value in produced.items()}

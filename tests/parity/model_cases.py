@@ -27,7 +27,7 @@ from tests.parity.build import (
 )
 from tests.parity.case import Case, summarise_array
 from util.torch_file import save_torch_file
-from util.torch_to_tf.functional import normal_entropy, normal_log_prob
+from util.torch_to_tf.distributions import normal_entropy, normal_log_prob
 
 Produced = dict[str, np.ndarray]
 
@@ -214,8 +214,36 @@ def _dist_normal(case: Case, mode: str) -> Produced:
     )
 
 
+def _dist_gmm(case: Case, mode: str) -> Produced:
+    """The mixture of `forward_train`: parameters, log-probability, entropy."""
+    model = make(case)
+    arguments, _ = _arguments(case, model)
+    value = arguments.pop("value")
+
+    def call() -> dict[str, Any]:
+        mixture = model.forward_train(**arguments)
+        return {
+            "loc": mixture.mean,
+            "scale": mixture.std,
+            "logits": mixture.log_weights,
+            "probs": tf.exp(mixture.log_weights),
+            "log_prob": mixture.log_prob(value),
+            "approx_entropy": mixture.entropy(),
+            "std": mixture.mean_std(),
+        }
+
+    return call_with_gradients(
+        call,
+        gradient_scalar(case.meta),
+        differentiated_variables(case, model),
+        {},
+        mode,
+    )
+
+
 OPS: dict[str, Callable[[Case, str], Produced]] = {
     "call": _call,
+    "aug_call": _call,
     "dm_sample": _call,
     "dm_loss": _call,
     "min_std": _call,
@@ -223,6 +251,8 @@ OPS: dict[str, Callable[[Case, str], Produced]] = {
     "activation": _activation,
     "anneal": _anneal,
     "dist_normal": _dist_normal,
+    "dist_gmm": _dist_gmm,
     "ck_pretrain": checkpoint_cases.pretrained,
     "ck_finetune": checkpoint_cases.finetuned,
+    "ck_unet": checkpoint_cases.pretrained_unet,
 }

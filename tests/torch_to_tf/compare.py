@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow as tf
 import torch
 
@@ -37,31 +38,76 @@ def as_numpy(state: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
 
 def assert_same_function(
     ours: Callable[..., Any],
-    theirs: Callable[..., torch.Tensor],
+    theirs: Callable[..., Any],
     inputs: Sequence[np.ndarray],
     mode: str = "eager",
     rtol: float = 1e-5,
     atol: float = 1e-6,
 ) -> None:
-    """Output, its dtype, and the gradient of a weighted sum of it are equal."""
-    tensors = [torch.from_numpy(x.copy()).requires_grad_() for x in inputs]
-    expected = theirs(*tensors)
-    weights = random(expected.shape, 9).astype(expected.detach().numpy().dtype)
-    (expected * torch.from_numpy(weights)).sum().backward()
+    """Outputs, their types and shapes, and gradients of a weighted sum are equal.
+
+    Any number of outputs and inputs of any type; gradients are compared from floating
+    outputs to floating inputs, and where PyTorch has none ours must be None or zero.
+    """
+    close = {"rtol": rtol, "atol": atol}
+    expected, expected_gradients, weights = _of_torch(theirs, inputs)
 
     def value_and_gradients(*xs: tf.Tensor) -> tuple:
         with tf.GradientTape() as tape:
-            tape.watch(xs)
-            out = ours(*xs)
-            total = tf.reduce_sum(out * weights)
-        return out, tape.gradient(total, xs)
+            tape.watch([x for x in xs if x.dtype.is_floating])
+            out = tf.nest.flatten(ours(*xs))
+            total = sum(
+                tf.reduce_sum(value * weight)
+                for value, weight in zip(out, weights, strict=True)
+                if weight is not None
+            )
+        sources = [x for x in xs if x.dtype.is_floating]
+        if not tf.is_tensor(total) or not sources:
+            return out, []
+        return out, tape.gradient(total, sources)
 
     out, gradients = in_mode(value_and_gradients, mode)(*map(tf.constant, inputs))
-    close = {"rtol": rtol, "atol": atol}
-    assert out.dtype.name == str(expected.dtype).removeprefix("torch.")
-    np.testing.assert_allclose(out, expected.detach().numpy(), **close)
-    for gradient, tensor in zip(gradients, tensors, strict=True):
-        np.testing.assert_allclose(gradient, tensor.grad.numpy(), **close)
+    assert len(out) == len(expected)
+    for value, target in zip(out, expected, strict=True):
+        assert value.dtype.name == target.dtype.name
+        assert tuple(value.shape) == target.shape
+        np.testing.assert_allclose(value, target, **close)
+    for gradient, target in zip(gradients, expected_gradients, strict=True):
+        actual = np.zeros_like(target) if gradient is None else gradient
+        np.testing.assert_allclose(tf.convert_to_tensor(actual), target, **close)
+
+
+def _of_torch(
+    theirs: Callable[..., Any], inputs: Sequence[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray | None]]:
+    """Outputs, gradients by floating input, and the weights of the sum of outputs."""
+    tensors = [torch.from_numpy(x.copy()) for x in inputs]
+    leaves = [x.requires_grad_() for x in tensors if x.is_floating_point()]
+    result = theirs(*tensors)
+    outputs = [result] if isinstance(result, torch.Tensor) else list(result)
+    weights: list[np.ndarray | None] = [
+        random(x.shape, 9).astype(x.detach().numpy().dtype) if x.requires_grad else None
+        for x in outputs
+    ]
+    pairs = zip(outputs, weights, strict=True)
+    total = [(x * torch.from_numpy(w)).sum() for x, w in pairs if w is not None]
+    if not total:
+        return [x.detach().numpy() for x in outputs], [], weights
+    sum(total[1:], total[0]).backward()
+    gradients = [
+        (torch.zeros_like(x) if x.grad is None else x.grad).numpy() for x in leaves
+    ]
+    return [x.detach().numpy() for x in outputs], gradients, weights
+
+
+def assert_both_refuse(
+    ours: Callable[[], Any], theirs: Callable[[], Any], match: str
+) -> None:
+    """PyTorch raises, and so do we, with a sentence that contains `match`."""
+    with pytest.raises((RuntimeError, ValueError, TypeError, LookupError)):
+        theirs()
+    with pytest.raises((ValueError, TypeError, IndexError), match=match):
+        ours()
 
 
 def assert_same_module(

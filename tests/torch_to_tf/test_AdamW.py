@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.modes import MODES
-from tests.torch_to_tf.adam import Pair, gradients
+from tests.torch_to_tf.adam import GROUPS, Pair, gradients, to_arrays, to_torch
 from util.torch_to_tf import nn_Parameter, torch_optim_Adam, torch_optim_AdamW
 
 OPTIONS = [
@@ -10,6 +10,7 @@ OPTIONS = [
     {"lr": 0.1, "weight_decay": 0.3},
     {"lr": 1e-2, "weight_decay": 0.0, "eps": 1e-4},
     {"lr": 1e-2, "betas": (0.5, 0.9)},
+    {"lr": 1e-2, "amsgrad": True, "maximize": True, "weight_decay": 0.3},
 ]
 
 
@@ -53,13 +54,35 @@ def test_parameter_without_gradient_does_not_decay():
     np.testing.assert_array_equal(pair.ours[0].numpy(), before)
 
 
+def test_trajectory_of_groups_equals_torch():
+    Pair("AdamW", "graph", GROUPS, lr=1e-2).run(gradients(20))
+
+
 def test_state_continues_the_trajectory():
     pair = Pair("AdamW", lr=1e-2)
     pair.run(gradients(5))
-    fresh = torch_optim_AdamW(pair.ours, lr=1.0)
+    fresh = pair.fresh(lr=1.0)
     fresh.set_state(pair.optimizer.get_state())
     pair.optimizer = fresh
     pair.run(gradients(5, seed=3))
+
+
+def test_state_has_the_layout_of_torch_and_goes_both_ways():
+    pair = Pair("AdamW", groups=GROUPS, lr=1e-2)
+    pair.run(gradients(5))
+    ours, theirs = pair.optimizer.state_dict(), pair.torch.state_dict()
+    assert ours["param_groups"] == theirs["param_groups"]
+    pair.optimizer = pair.fresh(lr=1.0, weight_decay=0.7)
+    pair.optimizer.load_state_dict(to_arrays(theirs))
+    pair.torch.load_state_dict(to_torch(ours))
+    pair.run(gradients(5, seed=3))
+
+
+def test_state_of_adam_keeps_the_decay_decoupled_as_in_torch():
+    adam, pair = Pair("Adam", weight_decay=0.3), Pair("AdamW", lr=1e-2)
+    pair.optimizer.load_state_dict(adam.optimizer.state_dict())
+    pair.torch.load_state_dict(adam.torch.state_dict())
+    pair.run(gradients(5))
 
 
 def test_impossible_decay_is_refused():

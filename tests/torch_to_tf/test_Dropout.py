@@ -4,7 +4,8 @@ import tensorflow as tf
 import torch
 
 from tests.modes import MODES, in_mode
-from tests.torch_to_tf.compare import assert_configurable, random
+from tests.torch_to_tf.compare import assert_both_refuse, assert_configurable, random
+from tests.torch_to_tf.module_cases import assert_unknown_sizes_work
 from util.torch_to_tf import (
     nn_Dropout,
     nn_Sequential,
@@ -76,6 +77,32 @@ def test_has_no_state_and_a_config():
 def test_probability_outside_its_range_is_refused(p):
     with pytest.raises(ValueError, match=rf"p must be in \[0, 1\], got {p}"):
         nn_Dropout(p)
+
+
+@pytest.mark.parametrize("x", [3.0, np.ones(4, np.int64)], ids=["number", "int64"])
+def test_what_torch_cannot_drop_is_refused(x):
+    given = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+    assert_both_refuse(
+        lambda: nn_Dropout(0.5)(x),
+        lambda: torch.nn.Dropout(0.5)(given),
+        "input must be",
+    )
+
+
+def test_whole_numbers_pass_where_nothing_is_dropped():
+    x = np.arange(4)
+    for layer in (nn_Dropout(0.0), nn_Dropout(0.5).eval()):
+        np.testing.assert_array_equal(layer(x), x)
+
+
+def test_unknown_sizes_work_and_others_stay():
+    layer = nn_Dropout(1.0)
+    assert_unknown_sizes_work(layer, [random((2, 3))], [(None, 3)], [None, 3])
+    drawn = in_mode(nn_Dropout(0.5).call, "graph").get_concrete_function(
+        tf.TensorSpec([None, 3])
+    )
+    assert drawn.outputs[0].shape.as_list() == [None, 3]
+    assert drawn(tf.ones([50, 3])).shape == (50, 3)
 
 
 @pytest.mark.parametrize("mode", MODES)

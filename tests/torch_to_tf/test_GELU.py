@@ -3,6 +3,12 @@ import pytest
 import torch
 
 from tests.modes import MODES
+from tests.torch_to_tf.activation_cases import (
+    WHOLE,
+    assert_half_precision_is_near,
+    assert_numbers_are_refused,
+    assert_types_are_refused,
+)
 from tests.torch_to_tf.compare import assert_configurable, assert_same_module, grid
 from util.torch_to_tf import nn_GELU
 
@@ -27,3 +33,12 @@ def test_config_round_trip():
 def test_unknown_approximation_is_refused():
     with pytest.raises(ValueError, match="approximate must be .* got 'erf'"):
         nn_GELU("erf")
+
+
+def test_what_holds_no_floating_numbers_is_refused():
+    assert_numbers_are_refused(nn_GELU(), torch.nn.GELU())
+    assert_types_are_refused(nn_GELU(), torch.nn.GELU(), *WHOLE)
+
+
+def test_half_precision_equals_torch():
+    assert_half_precision_is_near(nn_GELU(), torch.nn.GELU())

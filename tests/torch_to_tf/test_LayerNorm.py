@@ -4,7 +4,16 @@ import tensorflow as tf
 import torch
 
 from tests.modes import MODES
-from tests.torch_to_tf.compare import assert_configurable, assert_same_module, random
+from tests.torch_to_tf.compare import (
+    assert_both_refuse,
+    assert_configurable,
+    assert_same_module,
+    random,
+)
+from tests.torch_to_tf.module_cases import (
+    assert_dtype_and_device_are_taken,
+    assert_unknown_sizes_work,
+)
 from util.torch_to_tf import nn_LayerNorm
 
 CASES = [
@@ -15,6 +24,8 @@ CASES = [
     ((6, 5), 5, {"bias": False}),
     ((5,), 5, {}),
     ((3, 2), 2, {}),
+    ((0, 5), 5, {}),
+    ((2, 3, 0), (3, 0), {}),
 ]
 
 
@@ -51,3 +62,37 @@ def test_config_round_trip():
 def test_input_of_another_shape_is_refused(normalized):
     with pytest.raises(ValueError, match=r"shape \(6, 5\), expected .* normalized"):
         nn_LayerNorm(normalized)(tf.zeros([6, 5]))
+
+
+@pytest.mark.parametrize(
+    ("normalized", "match"),
+    [
+        ((), r"normalized_shape must have sizes >= 0, got \(\)"),
+        (-1, "normalized_shape must have sizes >= 0, got -1"),
+        (2.5, "not iterable"),
+    ],
+)
+def test_impossible_shapes_are_refused(normalized, match):
+    assert_both_refuse(
+        lambda: nn_LayerNorm(normalized)(tf.zeros([2, 5])),
+        lambda: torch.nn.LayerNorm(normalized)(torch.zeros(2, 5)),
+        match,
+    )
+
+
+def test_input_of_another_type_is_refused():
+    assert_both_refuse(
+        lambda: nn_LayerNorm(5)(tf.zeros([2, 5], tf.float64)),
+        lambda: torch.nn.LayerNorm(5)(torch.zeros(2, 5, dtype=torch.float64)),
+        "input must be float32 as the parameters are, got float64",
+    )
+
+
+def test_dtype_and_device_are_taken():
+    assert_dtype_and_device_are_taken(lambda **where: nn_LayerNorm(5, **where))
+
+
+def test_unknown_sizes_work_and_others_stay():
+    layer, x = nn_LayerNorm((2, 5)), random((6, 2, 5))
+    assert_unknown_sizes_work(layer, [x], [(None, 2, 5)], [None, 2, 5])
+    assert_unknown_sizes_work(layer, [x], [(None, None, 5)], [None, 2, 5])

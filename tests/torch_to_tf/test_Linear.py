@@ -4,7 +4,13 @@ import tensorflow as tf
 import torch
 
 from tests.modes import MODES, in_mode
-from tests.torch_to_tf.compare import assert_configurable, assert_same_module, random
+from tests.torch_to_tf.compare import (
+    assert_both_refuse,
+    assert_configurable,
+    assert_same_module,
+    random,
+)
+from tests.torch_to_tf.module_cases import assert_dtype_and_device_are_taken
 from util.torch_to_tf import (
     compute_in,
     nn_LayerNorm,
@@ -23,6 +29,8 @@ CASES = [
     (1, 1, True, (3,)),
     (4, 2, True, ()),
     (3, 2, True, (0,)),
+    (0, 2, True, (3,)),
+    (3, 0, True, (2,)),
 ]
 
 
@@ -40,7 +48,7 @@ def test_compiled_equals_torch(lead, mode):
 
 def test_unknown_batch_size_keeps_the_last_size():
     layer = nn_Linear(3, 4)
-    specs = [tf.TensorSpec([None, 3]), tf.TensorSpec([None, 2, 3])]
+    specs = [tf.TensorSpec([None, *rest]) for rest in ([3], [2, 3], [None])]
     for spec in specs:
         out = tf.function(layer.call).get_concrete_function(spec).outputs[0]
         assert out.shape.as_list() == [*spec.shape[:-1], 4]
@@ -79,6 +87,33 @@ def test_input_of_another_width_is_refused(mode):
     function = tf.function(nn_Linear(3, 4).call) if mode != "eager" else nn_Linear(3, 4)
     with pytest.raises(ValueError, match="last size 2, expected in_features=3"):
         function(tf.zeros([5, 2]))
+
+
+def test_dtype_and_device_are_taken():
+    assert_dtype_and_device_are_taken(lambda **where: nn_Linear(3, 4, **where))
+
+
+def test_float64_equals_torch():
+    ours = nn_Linear(3, 4, dtype="double")
+    theirs = torch.nn.Linear(3, 4, dtype=torch.float64)
+    x = random((5, 3)).astype(np.float64)
+    assert_same_module(ours, theirs, x, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("x", "match"),
+    [
+        (np.ones((2, 3)), "input must be float32 as the parameters are, got float64"),
+        (np.ones((2, 3), np.int64), "input must be float32 .* got int64"),
+        (np.float32(1.0), "input must have at least one axis"),
+        ([1.0, 2.0, 3.0], "input must be a tensor"),
+    ],
+)
+def test_inputs_that_torch_refuses_are_refused(x, match):
+    given = x if isinstance(x, list) else torch.from_numpy(np.asarray(x))
+    assert_both_refuse(
+        lambda: nn_Linear(3, 4)(x), lambda: torch.nn.Linear(3, 4)(given), match
+    )
 
 
 @pytest.mark.parametrize("eagerly", [True, False])

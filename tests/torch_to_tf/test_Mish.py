@@ -4,6 +4,12 @@ import tensorflow as tf
 import torch
 
 from tests.modes import MODES, in_mode
+from tests.torch_to_tf.activation_cases import (
+    WHOLE,
+    assert_half_precision_is_near,
+    assert_numbers_are_refused,
+    assert_types_are_refused,
+)
 from tests.torch_to_tf.compare import assert_configurable, assert_same_module, grid
 from util.torch_to_tf import nn_Mish
 
@@ -59,3 +65,12 @@ def test_second_gradient_equals_torch(mode):
 def test_no_overflow_in_float32():
     x = np.array([-3e38, -200.0, 200.0, 3e38], np.float32)
     np.testing.assert_array_equal(nn_Mish()(x), [0.0, 0.0, 200.0, np.float32(3e38)])
+
+
+def test_what_holds_no_floating_numbers_is_refused():
+    assert_numbers_are_refused(nn_Mish(), torch.nn.Mish())
+    assert_types_are_refused(nn_Mish(), torch.nn.Mish(), *WHOLE)
+
+
+def test_half_precision_equals_torch():
+    assert_half_precision_is_near(nn_Mish(), torch.nn.Mish())

@@ -42,3 +42,27 @@ def test_requires_grad_can_be_changed():
         with tf.GradientTape() as tape:
             out = tf.convert_to_tensor(parameter) ** 2
         assert (tape.gradient(out, parameter.value) is not None) is flag
+
+
+def test_without_data_it_is_empty_as_in_torch():
+    ours, theirs = nn_Parameter(), torch.nn.Parameter()
+    assert tuple(ours.shape) == tuple(theirs.shape) == (0,)
+    assert ours.numpy().dtype == theirs.detach().numpy().dtype
+
+
+def test_whole_numbers_cannot_be_trained():
+    whole = np.array([1, 2])
+    with pytest.raises(RuntimeError):
+        torch.nn.Parameter(torch.from_numpy(whole))
+    with pytest.raises(ValueError, match="requires_grad must be False for int64"):
+        nn_Parameter(whole)
+    parameter = nn_Parameter(whole, requires_grad=False)
+    assert parameter.numpy().dtype == np.int64
+    with pytest.raises(ValueError, match="requires_grad must be False for int64"):
+        parameter.requires_grad = True
+
+
+@pytest.mark.parametrize("data", [[1.0], 1.0])
+def test_lists_and_numbers_are_refused(data):
+    with pytest.raises(TypeError, match="data must be an array or a tensor, got"):
+        nn_Parameter(data)

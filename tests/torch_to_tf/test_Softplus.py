@@ -3,6 +3,12 @@ import pytest
 import torch
 
 from tests.modes import MODES
+from tests.torch_to_tf.activation_cases import (
+    WHOLE,
+    assert_half_precision_is_near,
+    assert_numbers_are_refused,
+    assert_types_are_refused,
+)
 from tests.torch_to_tf.compare import assert_configurable, assert_same_module, grid
 from util.torch_to_tf import nn_Softplus
 
@@ -25,3 +31,12 @@ def test_float64_stays_float64():
 
 def test_config_round_trip():
     assert_configurable(nn_Softplus(beta=2.0, threshold=3.0))
+
+
+def test_what_holds_no_floating_numbers_is_refused():
+    assert_numbers_are_refused(nn_Softplus(), torch.nn.Softplus())
+    assert_types_are_refused(nn_Softplus(), torch.nn.Softplus(), *WHOLE)
+
+
+def test_half_precision_equals_torch():
+    assert_half_precision_is_near(nn_Softplus(), torch.nn.Softplus())

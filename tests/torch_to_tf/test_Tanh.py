@@ -3,7 +3,16 @@ import pytest
 import torch
 
 from tests.modes import MODES
-from tests.torch_to_tf.compare import assert_configurable, assert_same_module, grid
+from tests.torch_to_tf.activation_cases import (
+    assert_half_precision_is_near,
+    assert_numbers_are_refused,
+)
+from tests.torch_to_tf.compare import (
+    assert_configurable,
+    assert_same_function,
+    assert_same_module,
+    grid,
+)
 from util.torch_to_tf import nn_Tanh
 
 
@@ -23,3 +32,17 @@ def test_config_round_trip():
 def test_unknown_keyword_is_refused():
     with pytest.raises(ValueError, match="Unrecognized keyword.*inplace"):
         nn_Tanh(inplace=True)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, bool])
+def test_whole_numbers_become_float32(dtype):
+    x = np.array([0, 1, 3]).astype(dtype)
+    assert_same_function(nn_Tanh(), torch.nn.Tanh(), [x])
+
+
+def test_numbers_are_refused():
+    assert_numbers_are_refused(nn_Tanh(), torch.nn.Tanh())
+
+
+def test_half_precision_equals_torch():
+    assert_half_precision_is_near(nn_Tanh(), torch.nn.Tanh())

@@ -142,6 +142,38 @@ def test_recorded_noise_is_replayed_in_order(mode):
     np.testing.assert_array_equal(both, [[5, 6], [7, 8]])
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_indices_have_their_probabilities(mode):
+    logits = tf.math.log(tf.constant([[0.2, 0.0, 0.8], [1.0, 0.0, 0.0]]))
+    rng = generator()
+    draw = in_mode(lambda x: Draws(rng).categorical(x), mode)
+    drawn = draw(tf.repeat(logits, 2000, axis=0)).numpy().reshape(2, 2000)
+    assert drawn.dtype == np.int64
+    assert set(drawn[0]) == {0, 2}
+    assert (drawn[0] == 2).mean() == pytest.approx(0.8, abs=0.04)
+    assert set(drawn[1]) == {0}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_recorded_components_are_the_chosen_ones(mode):
+    recorded = np.arange(12, dtype=np.float64).reshape(2, 3, 2)
+    noise = [np.int32([[2], [0]]), recorded]
+
+    rng = generator()
+
+    def both():
+        draws = Draws(rng, noise)
+        chosen = draws.categorical(tf.zeros([2, 3]))
+        return chosen, draws.normal_of(chosen, [2, 2])
+
+    chosen, values = in_mode(both, mode)()
+    np.testing.assert_array_equal(chosen, [2, 0])
+    np.testing.assert_array_equal(values, [[4, 5], [6, 7]])
+    assert values.dtype == tf.float32
+    fresh = Draws(generator()).normal_of(chosen, tf.constant([2, 2]))
+    assert fresh.shape == (2, 2)
+
+
 def test_replay_leaves_the_generator_alone():
     rng = generator()
     before = rng.state.numpy()

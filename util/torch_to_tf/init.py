@@ -14,8 +14,8 @@ import numpy as np
 _GENERATOR = [np.random.default_rng()]
 
 
-def torch_manual_seed(seed: int) -> None:
-    """Seeds all random draws of this library (`torch.manual_seed`)."""
+def seed_generator(seed: int) -> None:
+    """Makes initialisers draw from a new generator with this seed."""
     _GENERATOR[0] = np.random.default_rng(seed)
 
 

@@ -1,9 +1,12 @@
-"""Layers of `torch.nn` with PyTorch's keys, layouts and default initialisation."""
+"""Linear layers and dropout of `torch.nn`.
+
+Also the type in which products are computed, and what layers with parameters share.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,22 +16,87 @@ import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla
 
 from util.torch_to_tf import init
-from util.torch_to_tf.module import nn_Module, nn_Parameter
+from util.torch_to_tf.arguments import as_tensor
+from util.torch_to_tf.dtypes import as_dtype
+from util.torch_to_tf.module import nn_Module
+from util.torch_to_tf.parameter import nn_Parameter
+from util.torch_to_tf.sizes import sizes_of
 
 
-class nn_Linear(nn_Module):
-    """y = x W^T + b.
+def make_parameter(
+    value: Any, device: str | None = None, dtype: Any = None, requires_grad: bool = True
+) -> nn_Parameter:
+    """A parameter of the type and on the device that a layer was asked for.
+
+    Args:
+        value: Initial value.
+        device: TensorFlow's name; None for where it would be anyway.
+        dtype: Floating type, float32 if None.
+        requires_grad: Whether it is trained.
+
+    Raises:
+        ValueError: Not a floating type.
+    """
+    kind = as_dtype("float32" if dtype is None else dtype)
+    if not kind.is_floating:
+        raise ValueError(f"dtype must be a floating type, got {kind.name}.")
+    with tf.device(device) if device else nullcontext():
+        return nn_Parameter(np.asarray(value, kind.as_numpy_dtype), requires_grad)
+
+
+def as_input(value: Any, parameter: nn_Parameter | None, name: str = "input") -> Any:
+    """The tensor of a layer's input, of the type of its parameter if it has one.
+
+    Raises:
+        TypeError: Not a tensor, or of another type.
+    """
+    value = as_tensor(value, name)
+    if parameter is not None and value.dtype.name != parameter.dtype:
+        raise TypeError(
+            f"{name} must be {parameter.dtype} as the parameters are, "
+            f"got {value.dtype.name}."
+        )
+    return value
+
+
+class Products(nn_Module):
+    """Base of the layers whose products `compute_in` may round."""
+
+    _product_dtype: tf.DType | None = None
+
+    def rounded(self, product: Callable[..., tf.Tensor], *factors: Any) -> tf.Tensor:
+        """`product(*factors)`; if asked for, factors and product are rounded."""
+        kind = self._product_dtype
+        if kind is None:
+            return product(*factors)
+        tensors = [tf.convert_to_tensor(factor) for factor in factors]
+        rounded = product(*(tf.cast(tensor, kind) for tensor in tensors))
+        return tf.cast(rounded, tensors[0].dtype)
+
+
+class nn_Linear(Products):
+    """y = x W^T + b (`torch.nn.Linear`).
 
     Args:
         in_features: Size of the last axis of x.
         out_features: Size of the last axis of y.
         bias: Whether b exists.
+        device: Where the parameters are.
+        dtype: Their type, and that of x and y.
 
     Parameters: `weight` (out, in) and `bias` (out,), both U(+-1/sqrt(in)).
+
+    Example: `nn_Linear(3, 2)(tf.zeros([5, 3])).shape` gives `(5, 2)`.
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, **kwargs: Any
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: str | None = None,
+        dtype: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if in_features < 0 or out_features < 0:
@@ -38,53 +106,54 @@ class nn_Linear(nn_Module):
             )
         self.in_features, self.out_features = in_features, out_features
         self._transposed: tf.Tensor | None = None
-        self._product_dtype: tf.DType | None = None  # see `compute_in`
-        self.weight = nn_Parameter(
-            init.fan_in_uniform((out_features, in_features), in_features)
-        )
-        self.bias = (
-            nn_Parameter(init.fan_in_uniform((out_features,), in_features))
-            if bias
-            else None
-        )
+
+        def parameter(*shape: int) -> nn_Parameter:
+            value = init.fan_in_uniform(shape, in_features)
+            return make_parameter(value, device, dtype)
+
+        self.weight = parameter(out_features, in_features)
+        self.bias = parameter(out_features) if bias else None
 
     def call(self, input: tf.Tensor) -> tf.Tensor:
         """Maps (..., in) to (..., out)."""
-        input = tf.convert_to_tensor(input)
-        if input.shape[-1] != self.in_features:
+        input = as_input(input, self.weight)
+        if input.shape.rank == 0:
+            raise ValueError("input must have at least one axis, got a scalar.")
+        if input.shape[-1] not in (None, self.in_features):
             raise ValueError(
                 f"input has last size {input.shape[-1]}, "
                 f"expected in_features={self.in_features}."
             )
-        output = self._product(input)
-        if self.bias is None:
-            return output
-        if input.shape.rank is None or input.shape.rank < 2:
-            return output + self.bias
-        # Its gradient takes a third of the time of that of "+" on a CPU.
-        return tf.nn.bias_add(output, self.bias)
+        return add_bias(self.rounded(self._product, input, self.weight), self.bias)
 
-    def _product(self, input: tf.Tensor) -> tf.Tensor:
+    def _product(self, input: tf.Tensor, weight: Any) -> tf.Tensor:
         """x W^T."""
-        if self._product_dtype is None:
-            return self._plain_product(input, self.weight)
-        output = self._plain_product(
-            tf.cast(input, self._product_dtype), self.cast_weight()
-        )
-        return tf.cast(output, input.dtype)
-
-    def _plain_product(self, input: tf.Tensor, weight: Any) -> tf.Tensor:
         if input.shape.rank == 2 and self._transposed is not None:
             return tf.matmul(input, self._transposed)
-        if input.shape.rank == 2:
-            return tf.matmul(input, weight, transpose_b=True)
-        return tf.tensordot(input, weight, [[-1], [1]])
+        return times_transposed(input, weight)
 
     def cast_weight(self) -> tf.Tensor:
         """The weight in the type of the product."""
         weight = tf.convert_to_tensor(self.weight)
         kind = self._product_dtype
         return weight if kind is None else tf.cast(weight, kind)
+
+
+def times_transposed(input: tf.Tensor, weight: Any) -> tf.Tensor:
+    """x W^T for x (..., in) and W (out, in)."""
+    if input.shape.rank == 2:
+        return tf.matmul(input, weight, transpose_b=True)
+    return tf.tensordot(input, weight, [[-1], [1]])
+
+
+def add_bias(output: tf.Tensor, bias: Any) -> tf.Tensor:
+    """`output` and the bias of its last axis, if there is one."""
+    if bias is None:
+        return output
+    if output.shape.rank is None or output.shape.rank < 2:
+        return output + bias
+    # Its gradient takes a third of the time of that of "+" on a CPU.
+    return tf.nn.bias_add(output, bias)
 
 
 @contextmanager
@@ -111,7 +180,10 @@ def transposed_weights(module: nn_Module) -> Iterator[None]:
 
 
 def compute_in(dtype: str, *modules: nn_Module) -> None:
-    """Makes linear layers multiply in `dtype` from now on; all else stays as it is.
+    """Makes layers multiply in `dtype` from now on; all else stays as it is.
+
+    These are linear layers, convolutions, and the projections (not the scores) of
+    attention.
 
     Weights, biases, gradients and what layers return stay float32; factors and products
     are rounded. For compiled functions it must be called before they are traced.
@@ -127,65 +199,18 @@ def compute_in(dtype: str, *modules: nn_Module) -> None:
         raise ValueError(f"compute_dtype must be float32 or bfloat16, got {dtype!r}.")
     for module in modules:
         for part in module.modules():
-            if isinstance(part, nn_Linear):
+            if isinstance(part, Products):
                 part._product_dtype = None if dtype == "float32" else tf.bfloat16
 
 
-class nn_LayerNorm(nn_Module):
-    """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, var biased.
-
-    Args:
-        normalized_shape: Sizes of the normalised axes; an int for the last one only.
-        eps: Added to the variance.
-        elementwise_affine: Whether `weight` and `bias` exist.
-        bias: Whether `bias` exists.
-    """
-
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        shape = (
-            (normalized_shape,)
-            if isinstance(normalized_shape, int)
-            else tuple(normalized_shape)
-        )
-        self.normalized_shape, self.eps = shape, eps
-        self.weight = (
-            nn_Parameter(np.ones(shape, np.float32)) if elementwise_affine else None
-        )
-        self.bias = (
-            nn_Parameter(np.zeros(shape, np.float32))
-            if elementwise_affine and bias
-            else None
-        )
-
-    def call(self, input: tf.Tensor) -> tf.Tensor:
-        """Normalises; the shape stays."""
-        input = tf.convert_to_tensor(input)
-        n = len(self.normalized_shape)
-        if tuple(input.shape[-n:]) != self.normalized_shape:
-            raise ValueError(
-                f"input has shape {tuple(input.shape)}, expected it to end in "
-                f"normalized_shape={self.normalized_shape}."
-            )
-        mean, variance = tf.nn.moments(input, list(range(-n, 0)), keepdims=True)
-        return tf.nn.batch_normalization(
-            input, mean, variance, self.bias, self.weight, self.eps
-        )
-
-
 class nn_Dropout(nn_Module):
-    """Zeroes entries with probability p in training mode and scales the rest.
+    """Zeroes entries in training mode and scales the rest (`torch.nn.Dropout`).
 
     Args:
         p: Probability of a zero, in [0, 1].
         inplace: Accepted for PyTorch's signature; tensors are never changed here.
+
+    Example: `nn_Dropout(0.5).eval()(tf.constant([1.0, 2.0]))` gives `[1.0, 2.0]`.
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False, **kwargs: Any) -> None:
@@ -199,9 +224,11 @@ class nn_Dropout(nn_Module):
 
     def call(self, input: tf.Tensor) -> tf.Tensor:
         """Drops entries if `training`, otherwise the identity."""
-        input = tf.convert_to_tensor(input)
+        input = as_tensor(input)
         if not self.training or self.p == 0.0:
             return input
+        if not input.dtype.is_floating:
+            raise TypeError(f"input must be floating, got {input.dtype.name}.")
         if self.p == 1.0:
             return tf.zeros_like(input)
         if _REPLAYED_MASKS:
@@ -227,43 +254,12 @@ def replay_dropout(masks: Sequence[Any]) -> Iterator[None]:
         _REPLAYED_MASKS.pop()
 
 
-class _Numbered(nn_Module):
-    """Modules under the names 0, 1, and so on."""
+def kept_sizes(tensor: tf.Tensor) -> list[Any]:
+    """The sizes of a tensor for a reshape that keeps the axes that are unknown.
 
-    def __iter__(self) -> Iterator[nn_Module]:
-        return iter(dict(self.named_children()).values())
-
-    def __len__(self) -> int:
-        return len(dict(self.named_children()))
-
-    def __getitem__(self, index: int) -> nn_Module:
-        return list(self)[index]
-
-
-class nn_Sequential(_Numbered):
-    """Calls modules one after the other; keys are `0.`, `1.`, and so on."""
-
-    def __init__(self, *args: nn_Module, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        for index, module in enumerate(args):
-            self.add_module(str(index), module)
-
-    def call(self, input: Any) -> Any:
-        """The output of the last module."""
-        for module in self:
-            input = module(input)
-        return input
-
-
-class nn_ModuleList(_Numbered):
-    """A list of modules; keys are `0.`, `1.`, and so on."""
-
-    def __init__(self, modules: Iterable[nn_Module] = (), **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        for module in modules:
-            self.append(module)
-
-    def append(self, module: nn_Module) -> nn_ModuleList:
-        """Adds a module at the end."""
-        self.add_module(str(len(self)), module)
-        return self
+    One unknown size is -1, for which no operation is needed.
+    """
+    known = tensor.shape.as_list()
+    if known.count(None) == 1 and 0 not in known:
+        return [-1 if size is None else size for size in known]
+    return sizes_of(tensor)

@@ -15,37 +15,17 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from util.torch_to_tf.arguments import is_tensor
+from util.torch_to_tf.parameter import nn_Parameter
+
 Array = np.ndarray
-
-
-class nn_Parameter(keras.Variable):
-    """A float tensor that belongs to a module (`torch.nn.Parameter`).
-
-    Args:
-        data: Initial value, array or tensor. It is copied.
-        requires_grad: Whether `parameters` that ask for gradients include it.
-    """
-
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        value = np.asarray(data)
-        super().__init__(value, dtype=value.dtype.name, trainable=requires_grad)
-
-    @property
-    def requires_grad(self) -> bool:
-        """Whether the parameter is trained."""
-        return self.trainable
-
-    @requires_grad.setter
-    def requires_grad(self, flag: bool) -> None:
-        self.trainable = flag
-        # Gradient tapes ask the inner variable, which Keras does not tell.
-        self.value._trainable = flag
 
 
 class nn_Module(keras.layers.Layer):
@@ -53,7 +33,10 @@ class nn_Module(keras.layers.Layer):
 
     Attributes assigned in `__init__` are registered in order: `nn_Parameter`s under
     their name, modules under `name.`; a module assigned twice is saved twice and
-    counted once, as in PyTorch.
+    counted once, as in PyTorch. Subclasses define `call` where PyTorch's define
+    `forward`.
+
+    Example: `nn_Module().eval().training` gives `False`.
     """
 
     _allow_non_tensor_positional_args = True
@@ -72,6 +55,7 @@ class nn_Module(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         object.__setattr__(self, "_torch_parameters", {})
         object.__setattr__(self, "_torch_buffers", {})
+        object.__setattr__(self, "_unsaved_buffers", set())
         object.__setattr__(self, "_torch_modules", {})
         kwargs.setdefault("autocast", False)
         super().__init__(**kwargs)
@@ -79,10 +63,14 @@ class nn_Module(keras.layers.Layer):
         self.training = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, nn_Module):
-            self.__dict__["_torch_modules"][name] = value
-        elif isinstance(value, nn_Parameter):
-            self.__dict__["_torch_parameters"][name] = value
+        kept = self.__dict__
+        if isinstance(value, nn_Module | nn_Parameter):
+            kept["_torch_buffers"].pop(name, None)
+            is_module = isinstance(value, nn_Module)
+            kept["_torch_modules" if is_module else "_torch_parameters"][name] = value
+        elif name in kept.get("_torch_buffers", ()):
+            self._set_buffer(name, value)
+            return
         super().__setattr__(name, value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -96,22 +84,79 @@ class nn_Module(keras.layers.Layer):
 
     # -- registration -----------------------------------------------------------
 
-    def register_buffer(self, name: str, data: Any, persistent: bool = True) -> None:
-        """Stores a tensor that is saved but never trained, as `self.<name>`."""
-        value = np.asarray(data)
-        buffer = keras.Variable(value, dtype=value.dtype.name, trainable=False)
-        if persistent:
-            self.__dict__["_torch_buffers"][name] = buffer
-        super().__setattr__(name, buffer)
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        """Stores a tensor that is never trained as `self.<name>`.
+
+        A tensor assigned to that name later changes the buffer: in place, which
+        compiled code can do, if shape and type are the same.
+
+        Args:
+            name: Attribute, and key of the state dict.
+            tensor: Value, which is copied. None is a buffer that has none yet and
+                that no state dict names.
+            persistent: Whether the state dict has it.
+
+        Raises:
+            TypeError: The name is no string, or the value no tensor.
+            ValueError: The name is empty, has a dot or is taken.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a string, got {name!r}.")
+        if not name or "." in name:
+            raise ValueError(f"name must not be empty or have a dot, got {name!r}.")
+        buffers = self.__dict__["_torch_buffers"]
+        if name not in buffers and hasattr(self, name):
+            raise ValueError(f"name must be free, but {name!r} is an attribute.")
+        self._set_buffer(name, tensor)
+        (set.discard if persistent else set.add)(self._unsaved_buffers, name)
+
+    def _set_buffer(self, name: str, tensor: Any) -> None:
+        if tensor is not None and not is_tensor(tensor):
+            raise TypeError(
+                f"buffer {name!r} must be a tensor or None, got {tensor!r}."
+            )
+        buffers = self.__dict__["_torch_buffers"]
+        old, value = buffers.get(name), tensor
+        if old is not None and tensor is not None and _is_alike(old, tensor):
+            old.assign(tensor)
+            return
+        if old is not None:
+            super().__delattr__(name)  # Keras lets go of the variable.
+        if tensor is not None:
+            data = np.asarray(tensor)
+            value = keras.Variable(data, dtype=data.dtype.name, trainable=False)
+        buffers[name] = value
+        super().__setattr__(name, value)
 
     def add_module(self, name: str, module: nn_Module) -> None:
         """Registers `module` under `name`; a sequence uses its index as the name.
 
-        Also for names that Keras keeps for itself (`layers`): the module is then
-        reached through an attribute of another name.
+        The module is an attribute of that name, unless Keras keeps the name for
+        itself (`output`).
+
+        Raises:
+            TypeError: It is no module, or the name no string.
+            ValueError: The name is empty, has a dot or is taken.
         """
-        self.__dict__["_torch_modules"][name] = module
+        if not isinstance(module, nn_Module):
+            raise TypeError(f"module must be an nn_Module, got {module!r}.")
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a string, got {name!r}.")
+        if not name or "." in name:
+            raise ValueError(f"name must not be empty or have a dot, got {name!r}.")
+        held = self.__dict__["_torch_modules"]
+        is_own = not hasattr(keras.layers.Layer, name)
+        if is_own and name not in held and hasattr(self, name):
+            raise ValueError(f"name must be free, but {name!r} is an attribute.")
+        held[name] = module
         super().__setattr__(f"_child_{name}", module)
+
+    def __getattr__(self, name: str) -> Any:
+        """Modules that `add_module` registered; all else is found without this."""
+        held = self.__dict__.get("_torch_modules", {})
+        if name in held:
+            return held[name]
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}.")
 
     def named_children(self) -> Iterator[tuple[str, nn_Module]]:
         """Direct submodules with their names, in the order of registration."""
@@ -141,7 +186,8 @@ class nn_Module(keras.layers.Layer):
         for name, value in self.__dict__["_torch_parameters"].items():
             yield prefix + name, value
         for name, value in self.__dict__["_torch_buffers"].items():
-            yield prefix + name, value
+            if value is not None and name not in self._unsaved_buffers:
+                yield prefix + name, value
         for name, child in self.named_children():
             yield from child._named_state(f"{prefix}{name}.")
 
@@ -156,6 +202,19 @@ class nn_Module(keras.layers.Layer):
     def parameters(self) -> list[nn_Parameter]:
         """All parameters, each once, trainable or not."""
         return [value for _, value in self.named_parameters()]
+
+    def named_buffers(self) -> Iterator[tuple[str, keras.Variable]]:
+        """Buffers in PyTorch's order, each once, saved or not."""
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            for name, value in module.__dict__["_torch_buffers"].items():
+                if value is not None and id(value) not in seen:
+                    seen.add(id(value))
+                    yield f"{path}.{name}" if path else name, value
+
+    def buffers(self) -> list[keras.Variable]:
+        """All buffers, each once."""
+        return [value for _, value in self.named_buffers()]
 
     # -- state ------------------------------------------------------------------
 
@@ -240,6 +299,11 @@ def clone_network(module: nn_Module) -> nn_Module:
     return copy
 
 
+def _is_alike(variable: keras.Variable, tensor: Any) -> bool:
+    dtype = getattr(tensor.dtype, "name", tensor.dtype)
+    return tuple(variable.shape) == tuple(tensor.shape) and variable.dtype == dtype
+
+
 def _pack(value: Any) -> Any:
     if isinstance(value, nn_Module):
         return {
@@ -248,6 +312,8 @@ def _pack(value: Any) -> Any:
         }
     if isinstance(value, list | tuple):
         return type(value)(_pack(item) for item in value)
+    if isinstance(value, OrderedDict):
+        return OrderedDict((name, _pack(item)) for name, item in value.items())
     return value
 
 
@@ -257,4 +323,6 @@ def _unpack(value: Any) -> Any:
         return getattr(importlib.import_module(path), name).from_config(value["config"])
     if isinstance(value, list | tuple):
         return type(value)(_unpack(item) for item in value)
+    if isinstance(value, OrderedDict):
+        return OrderedDict((name, _unpack(item)) for name, item in value.items())
     return value

@@ -24,10 +24,12 @@ from util.torch_to_tf.module import nn_Module
 
 
 class nn_DataParallel:
-    """Divides the rows of networks' inputs among devices, where it is switched on.
+    """Divides rows of inputs among devices (`torch.nn.DataParallel`).
 
-    A network must map each row by itself, and all tensors given to it have one entry
-    along their first axis for each row. Rows need not divide evenly.
+    Networks are named once and divided within `on()`; they keep their class and their
+    keys, unlike in PyTorch, where another module wraps one of them. A network must map
+    each row by itself, and all tensors given to it have one entry along their first
+    axis for each row. Rows need not divide evenly.
 
     Args:
         devices: TensorFlow's names; with fewer than two nothing changes.
@@ -35,6 +37,9 @@ class nn_DataParallel:
 
     Raises:
         ValueError: A network drops entries: its draws would depend on the devices.
+
+    Example: `nn_DataParallel(["GPU:0", "GPU:1"], nn_Tanh()).devices` gives
+    `("GPU:0", "GPU:1")`.
     """
 
     def __init__(self, devices: Sequence[str], *modules: nn_Module) -> None:

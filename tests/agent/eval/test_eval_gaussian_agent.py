@@ -95,3 +95,25 @@ def test_untrained_policy_is_not_evaluated(tmp_path):
 def test_policy_of_another_network_is_refused(tmp_path, checkpoints):
     with pytest.raises(ValueError, match="activation_type=Mish .this config: ReLU"):
         make_agent(tmp_path, checkpoints[0], "model.network.activation_type=ReLU")
+
+
+def test_mixture_acts_near_its_modes(tmp_path, eager):
+    data = write_dataset(tmp_path / "train.npz")
+    cfg = tiny_config(
+        "pretrain gmm",
+        tmp_path / "pre",
+        f"model.network.{NETWORK}",
+        f"train_dataset_path={data}",
+        "train.n_epochs=1",
+    )
+    TrainGaussianAgent(cfg).run()
+    options = (f"model.network.{NETWORK}", f"base_policy_path={tmp_path / 'pre'}")
+    relu = "model.network.activation_type=ReLU"
+    cfg = tiny_config("eval gmm", tmp_path / "eval", *options, relu)
+    agent = EvalGaussianAgent(cfg)
+    obs = {"state": np.zeros((2, 1, 3), np.float32)}
+    mean = agent.model.forward_train(obs).mean.numpy().reshape(2, 5, 4, 2)
+    actions, _ = agent.act(obs, explore=False)
+    away = np.abs(actions[:, None] - mean).max((2, 3))
+    assert (away.min(axis=1) < 1e-3).all()
+    assert agent.run()["num_episode"] >= 2

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from agent.finetune.train_ppo_agent import CPU_BLOCK_SIZE
 from tests.agent.fakes import StubPPOAgent, make_rollout, scripted
 from tests.agent.tiny import changed, tiny_config, weights
 from util.checkpoint import load_state
@@ -35,7 +36,9 @@ def test_base_class_leaves_the_policy_open(tmp_path):
         with pytest.raises(NotImplementedError):
             method(None)
     with pytest.raises(NotImplementedError):
-        parent.losses({}, None, None)
+        parent.losses({}, None, {}, None)
+    with pytest.raises(NotImplementedError):
+        parent.prepare({}, None)
 
 
 # -- advantages ----------------------------------------------------------------------
@@ -265,9 +268,27 @@ def test_flags_say_which_learners_take_a_step(tmp_path):
     before = weights(model)
     with tf.GradientTape() as tape:
         total = model.actor_ft(one) + model.critic(one)
-    agent.apply_losses(total, tape, {"actor": False})
+    params = {name: learner.params for name, learner in agent.learners.items()}
+    agent.apply_gradients(tape.gradient(total, params), {"actor": False})
     moved = changed(before, weights(model))
     assert {key.split(".")[0] for key in moved} == {"critic"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "size"),
+    [
+        ([], CPU_BLOCK_SIZE),
+        (["train.block_size=7"], 7),
+        (["train.block_size=7", "train.use_bc_loss=true"], None),
+    ],
+)
+def test_rows_that_are_evaluated_at_once(tmp_path, overrides, size):
+    assert make_agent(tmp_path, *overrides).block_size == size
+
+
+def test_impossible_block_size_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"train\.block_size must be >= 1.*got 0"):
+        make_agent(tmp_path, "train.block_size=0")
 
 
 def test_only_the_gradient_of_the_actor_is_clipped(tmp_path):

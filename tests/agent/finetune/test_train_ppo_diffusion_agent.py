@@ -191,6 +191,21 @@ def test_critic_is_asked_once_per_environment_step(tmp_path, eager, monkeypatch)
         np.testing.assert_allclose(once[key], value, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("size", [3, 4])
+def test_blocks_of_rows_give_what_all_rows_at_once_give(tmp_path, size):
+    """Advantages are normalised over the minibatch of 8; 3 does not divide it."""
+    ends = []
+    for name, number in (("whole", 8), ("blocks", size)):
+        losses: list = []
+        options = ("train.n_train_itr=2", f"train.block_size={number}", *ETA)
+        agent = run(tmp_path / name, *options, losses=losses)
+        ends.append((weights(agent.model), losses[-1]._asdict()))
+    for whole, blocks in zip(*ends, strict=True):
+        assert whole.keys() == blocks.keys()
+        for key, value in whole.items():
+            np.testing.assert_allclose(blocks[key], value, rtol=1e-5, atol=1e-6)
+
+
 def test_warm_up_leaves_the_actor_unchanged(tmp_path, eager):
     agent = make_agent(tmp_path, "train.n_critic_warmup_itr=3")
     assert moved(agent, iterations=2) == {"critic"}

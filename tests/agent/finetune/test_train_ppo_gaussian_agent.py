@@ -13,6 +13,8 @@ from tests.agent.tiny import (
     write_dataset,
 )
 from util.checkpoint import load_state
+from util.config import compat_scope
+from util.metrics import read_metrics
 
 # One minibatch in each training iteration: line by line, each takes a while.
 SMALL = (
@@ -31,8 +33,8 @@ LEARNED_STD = (
 ENTROPY = ("train.ent_coef=1", "train.actor_lr=0.01")
 
 
-def make_agent(tmp_path, *overrides):
-    cfg = tiny_config("ppo gaussian", tmp_path, *SMALL, *overrides)
+def make_agent(tmp_path, *overrides, kind="ppo gaussian"):
+    cfg = tiny_config(kind, tmp_path, *SMALL, *overrides)
     return TrainPPOGaussianAgent(cfg)
 
 
@@ -135,6 +137,16 @@ def test_training_moves_actor_and_critic_but_not_the_base(tmp_path, eager):
     assert moved(agent, iterations=1) == {"network", "actor_ft", "critic"}
 
 
+def test_blocks_of_rows_give_what_all_rows_at_once_give(tmp_path):
+    """Advantages are normalised over the minibatch of 4; 3 does not divide it."""
+    ends = []
+    for size in (4, 3):
+        options = ("train.n_train_itr=2", f"train.block_size={size}", *ENTROPY)
+        ends.append(weights(run(tmp_path / str(size), *options).model))
+    for key, value in ends[0].items():
+        np.testing.assert_allclose(ends[1][key], value, rtol=1e-5, atol=1e-6)
+
+
 def test_warm_up_leaves_the_actor_unchanged(tmp_path, eager):
     agent = make_agent(tmp_path, "train.n_critic_warmup_itr=3")
     assert moved(agent, iterations=2) == {"critic"}
@@ -210,3 +222,77 @@ def test_training_starts_from_a_pretrained_policy(tmp_path, eager):
     for network in (agent.model.network, agent.model.actor):
         assert not changed(average, weights(network.mlp_mean))
     assert moved(agent, iterations=2) == {"network", "actor_ft", "critic"}
+
+
+# -- mixtures --------------------------------------------------------------------------
+
+JOINT = {"gmm_joint_logprob_clamp": True}
+# Of 16 elements with a deviation of 0.05 the joint log-density is about 25.
+SATURATED = ("horizon_steps=8", "model.actor.fixed_std=0.05")
+LEARNING = (
+    "env.n_envs=16",
+    "env.max_episode_steps=20",
+    "train.n_train_itr=9",
+    "train.n_steps=20",
+    "train.batch_size=80",
+    "train.update_epochs=4",
+    "train.val_freq=8",
+    "train.actor_lr=0.02",
+    "train.actor_lr_scheduler.min_lr=0.02",
+)
+
+
+def test_mixtures_act_and_remember_their_likelihood(tmp_path, eager):
+    agent = make_agent(tmp_path, kind="ppo gmm")
+    actions, extras = agent.act({"state": np.zeros((2, 1, 3))}, explore=True)
+    assert actions.shape == (2, 4, 2)
+    again, *_ = agent.model.get_logprobs({"state": np.zeros((2, 1, 3), "f")}, actions)
+    np.testing.assert_allclose(extras["logprobs"], again, rtol=1e-4, atol=1e-5)
+
+
+def test_first_minibatch_finds_the_mixture_that_acted(tmp_path, eager):
+    losses = []
+    agent = make_agent(tmp_path, "train.n_train_itr=2", kind="ppo gmm")
+    record_losses(agent, losses)
+    agent.run()
+    assert float(losses[0].ratio) == pytest.approx(1.0, abs=1e-5)
+    assert float(losses[0].approx_kl) == pytest.approx(0.0, abs=1e-6)
+    assert float(losses[0].bc_loss) == 0.0
+
+
+def test_mixture_moves_unless_its_joint_density_is_clamped(tmp_path, eager):
+    agent = make_agent(tmp_path / "ours", *SATURATED, kind="ppo gmm")
+    assert moved(agent, iterations=2) == {"network", "actor_ft", "critic"}
+    with compat_scope(JOINT):
+        agent = make_agent(tmp_path / "reference", *SATURATED, kind="ppo gmm")
+        assert moved(agent, iterations=2) == {"critic"}
+
+
+def returns(folder) -> list[float]:
+    """Mean returns of evaluations."""
+    rows = read_metrics(folder / "metrics.jsonl")
+    name = "avg episode reward - eval"
+    return [row[name] for row in rows if name in row]
+
+
+@pytest.mark.full
+def test_fine_tuned_mixture_earns_more_and_that_of_the_reference_does_not(tmp_path):
+    options = (*SATURATED, *LEARNING)
+    agent = make_agent(tmp_path / "ours", *options, kind="ppo gmm")
+    agent.run()
+    assert agent.learn_step.experimental_get_tracing_count() == 1
+    before, after = returns(tmp_path / "ours")
+    assert after > before + 2.0
+    with compat_scope(JOINT):
+        agent = make_agent(tmp_path / "reference", *options, kind="ppo gmm")
+        start = weights(agent.model.network)
+        agent.run()
+    assert not changed(start, weights(agent.model.network))
+    first, last = returns(tmp_path / "reference")
+    assert first == before
+    assert last < after - 2.0
+
+
+def test_mixture_has_no_base_policy_to_imitate(tmp_path):
+    with pytest.raises(ValueError, match="use_bc_loss must be false: a PPO_GMM keeps"):
+        make_agent(tmp_path, "train.use_bc_loss=true", kind="ppo gmm")

@@ -9,11 +9,11 @@ from util.metrics import read_metrics
 PREDICTED_STD = ("model.network.fixed_std=null", "model.network.std_max=0.5")
 
 
-def make_agent(tmp_path, *overrides):
+def make_agent(tmp_path, *overrides, kind="pretrain gaussian"):
     """4 episodes of 10 steps in chunks of 4: 28 items."""
     path = write_dataset(tmp_path / "train.npz")
     options = (f"train_dataset_path={path}", "model.network.mlp_dims=[16]")
-    cfg = tiny_config("pretrain gaussian", tmp_path / "run", *options, *overrides)
+    cfg = tiny_config(kind, tmp_path / "run", *options, *overrides)
     return TrainGaussianAgent(cfg)
 
 
@@ -78,9 +78,10 @@ def test_loss_is_the_likelihood_minus_the_entropy_bonus(tmp_path, eager):
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_cloning_lowers_the_loss(tmp_path):
+@pytest.mark.parametrize("kind", ["pretrain gaussian", "pretrain gmm"])
+def test_cloning_lowers_the_loss(tmp_path, kind):
     options = ("train.n_epochs=30", "train.learning_rate=0.01", "train.batch_size=28")
-    make_agent(tmp_path, *options).run()
+    make_agent(tmp_path, *options, kind=kind).run()
     rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
     losses = [row["loss - train"] for row in rows]
     assert losses[-1] < losses[0] - 5.0
