@@ -163,4 +163,5 @@ class ViTCritic(CriticObs, ImageEncoder):
             cond: {"state": (B, To, Do), "rgb": (B, T, C, H, W) in 0..255}.
             no_augment: Keep images as they are in training mode, too.
         """
-        return self.Q1(self.see(cond["rgb"], flat_state(cond), not no_augment))
+        augment = False if no_augment else None
+        return self.Q1(self.see(cond["rgb"], flat_state(cond), augment))

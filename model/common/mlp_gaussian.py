@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -200,7 +201,10 @@ class Gaussian_VisionMLP(StdBounds, ImageEncoder):
         )
         self.add_images(backbone, images, cond_dim)
         features, out = images.width + cond_dim, action_dim * horizon_steps
-        options = {"activation_type": activation_type, "use_layernorm": use_layernorm}
+        options: dict[str, Any] = {
+            "activation_type": activation_type,
+            "use_layernorm": use_layernorm,
+        }
         self.mlp_mean = make_mlp(residual_style, [features, *mlp_dims, out], **options)
         if fixed_std is None:
             self.mlp_logvar = MLP([features, mlp_dims[-1], out], **options)

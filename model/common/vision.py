@@ -61,10 +61,9 @@ class ImageOptions:
     @property
     def compressions(self) -> list[str]:
         """Names of the modules that compress each image."""
-        count = self.num_img
-        return (
-            ["compress"] if count == 1 else [f"compress{i + 1}" for i in range(count)]
-        )
+        if self.num_img == 1:
+            return ["compress"]
+        return [f"compress{number}" for number in range(1, self.num_img + 1)]
 
 
 class ImageEncoder(nn_Module):
@@ -101,30 +100,36 @@ class ImageEncoder(nn_Module):
             held[name] = module
         self.shift = RandomShiftsAug(LARGEST_SHIFT)
 
-    def see(self, rgb: tf.Tensor, prop: tf.Tensor, augment: bool = True) -> tf.Tensor:
+    def see(
+        self, rgb: tf.Tensor, prop: tf.Tensor, augment: bool | None = None
+    ) -> tf.Tensor:
         """Features of the images, then `prop`, (B, width + prop_dim).
 
         Args:
             rgb: Images in 0..255, bytes or floats, (B, T, num_img * C, H, W).
             prop: Features of the state, (B, prop_dim).
-            augment: False keeps images as they are in training mode, too.
+            augment: Whether to shift the images, each by itself; None for what the
+                options say, in training mode only.
         """
         images = _newest(rgb, self.images)
-        is_training = self.training or compat("augment_in_eval")
-        if augment and self.images.augment and is_training:
+        if augment is None:
+            is_active = self.training or compat("augment_in_eval")
+            augment = self.images.augment and is_active
+        if augment:
             images = [self.shift(image) for image in images]
-        patches = self.backbone(tf.concat(images, axis=0))
-        features = []
-        parts = tf.split(patches, len(images))
-        for name, part in zip(self.images.compressions, parts, strict=True):
-            compress = getattr(self, name)
-            if self.images.spatial_emb:
-                features.append(compress(part, prop))
-            else:
-                features.append(
-                    compress(tf.reshape(part, [-1, self.backbone.repr_dim]))
-                )
+        patches = tf.split(self.backbone(tf.concat(images, axis=0)), len(images))
+        features = [
+            self._compress(name, part, prop)
+            for name, part in zip(self.images.compressions, patches, strict=True)
+        ]
         return tf.concat([*features, prop], axis=-1)
+
+    def _compress(self, name: str, patches: tf.Tensor, prop: tf.Tensor) -> tf.Tensor:
+        """Features of an image by those of its patches (B, P, E)."""
+        compress = getattr(self, name)
+        if self.images.spatial_emb:
+            return compress(patches, prop)
+        return compress(tf.reshape(patches, [-1, self.backbone.repr_dim]))
 
 
 def _make_compression(

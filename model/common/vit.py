@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from model.common.channels_last import convolve, normalise_groups
 from util.torch_to_tf import (
     nn_Conv2d,
     nn_Dropout,
@@ -153,8 +152,7 @@ class PatchEmbed1(nn_Module):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Maps (B, C, H, W) to patches (B, P, E), row by row."""
-        y = convolve(self.conv, tf.transpose(x, [0, 2, 3, 1]))
-        return tf.reshape(y, [-1, self.num_patch, self.patch_dim])
+        return _as_patches(self.conv(x))
 
 
 class PatchEmbed2(nn_Module):
@@ -186,12 +184,13 @@ class PatchEmbed2(nn_Module):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Maps (B, C, H, W) to patches (B, P, E), row by row."""
-        first, norm, activation, second = self.embed
-        y = convolve(first, tf.transpose(x, [0, 2, 3, 1]))
-        if isinstance(norm, nn_GroupNorm):
-            y = normalise_groups(norm, y)
-        y = convolve(second, activation(y))
-        return tf.reshape(y, [-1, self.num_patch, self.patch_dim])
+        return _as_patches(self.embed(x))
+
+
+def _as_patches(x: tf.Tensor) -> tf.Tensor:
+    """Maps (B, E, h, w) to (B, h w, E)."""
+    _, width, rows, columns = x.shape
+    return tf.reshape(tf.transpose(x, [0, 2, 3, 1]), [-1, rows * columns, width])
 
 
 def _count_patches(height: int, width: int, *layers: nn_Conv2d) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from model.common.channels_last import convolve, normalise_groups
 from model.common.critic import Cond
 from model.common.mlp import make_activation
+from model.diffusion.channels_last import ChannelsLast, convolve, normalise_groups
 from model.diffusion.sampling import make_timesteps
 from util.torch_to_tf import (
     nn_Conv1d,
@@ -125,22 +125,6 @@ def len_of(x: tf.Tensor) -> int | tf.Tensor:
     return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
 
 
-class ChannelsLast(nn_Module):
-    """A module over (B, C, L) that does its work on (B, L, C).
-
-    Networks of such modules call `channels_last` and change the layout nowhere.
-    """
-
-    def channels_last(self, x: tf.Tensor, *args: tf.Tensor) -> tf.Tensor:
-        """Maps (B, L, C) to (B, L', C')."""
-        raise NotImplementedError
-
-    def call(self, x: tf.Tensor, *args: tf.Tensor, **kwargs: tf.Tensor) -> tf.Tensor:
-        """Maps (B, C, L) to (B, C', L')."""
-        y = self.channels_last(tf.transpose(x, [0, 2, 1]), *args, **kwargs)
-        return tf.transpose(y, [0, 2, 1])
-
-
 class Downsample1d(ChannelsLast):
     """Halves the length by a convolution; an odd one is rounded up.
 
@@ -211,13 +195,13 @@ class Conv1dBlock(ChannelsLast):
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        has_norm = n_groups is not None
+        norm = nn_GroupNorm(n_groups, out_channels, eps) if n_groups else nn_Identity()
         self.block = nn_Sequential(
             nn_Conv1d(
                 inp_channels, out_channels, kernel_size, padding=kernel_size // 2
             ),
             nn_Identity(),  # The reference changes shapes here and below.
-            nn_GroupNorm(n_groups, out_channels, eps) if has_norm else nn_Identity(),
+            norm,
             nn_Identity(),
             make_conv_activation(activation_type),
         )

@@ -11,12 +11,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from model.common.channels_last import convolve
 from model.common.critic import Cond, flat_state
 from model.common.mlp import ResidualMLP
 from model.common.vision import ImageEncoder, ImageOptions
+from model.diffusion.channels_last import ChannelsLast, convolve
 from model.diffusion.modules import (
-    ChannelsLast,
     Conv1dBlock,
     Downsample1d,
     NoiseNetwork,
@@ -41,7 +40,7 @@ class ResidualBlock1D(ChannelsLast):
         in_channels: C.
         out_channels: C'.
         cond_dim: Width of the condition.
-        kernel_size: Entries of the kernels.
+        kernel_size: Entries of the kernels, odd.
         n_groups: Groups of GroupNorm; None for no normalisation.
         cond_predict_scale: The condition gives a factor and a summand for each channel
             (FiLM, Perez et al., 2018), not only a summand.
@@ -63,6 +62,10 @@ class ResidualBlock1D(ChannelsLast):
         groupnorm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(
+                f"kernel_size must be odd to keep the length, got {kernel_size}."
+            )
         self.blocks = nn_ModuleList(
             Conv1dBlock(
                 channels,
@@ -100,17 +103,11 @@ class ResidualBlock1D(ChannelsLast):
 def _condition_encoder(
     cond_dim: int, width: int, larger: bool, activation: str
 ) -> nn_Sequential:
-    if not larger:
-        return nn_Sequential(
-            make_conv_activation(activation), nn_Linear(cond_dim, width)
-        )
-    return nn_Sequential(
-        nn_Linear(cond_dim, width),
-        make_conv_activation(activation),
-        nn_Linear(width, width),
-        make_conv_activation(activation),
-        nn_Linear(width, width),
-    )
+    """An activation and a linear layer; if larger, two such pairs after a first one."""
+    layers = [nn_Linear(cond_dim, width)] if larger else []
+    for size in (width, width) if larger else (cond_dim,):
+        layers += [make_conv_activation(activation), nn_Linear(size, width)]
+    return nn_Sequential(*layers)
 
 
 class Unet1D(NoiseNetwork):
@@ -127,7 +124,7 @@ class Unet1D(NoiseNetwork):
             also if there is a `cond_mlp`.
         cond_mlp_dims: Widths of a residual encoder of the state, an even number of
             them; None feeds the raw state.
-        kernel_size: Entries of the kernels.
+        kernel_size: Entries of the kernels, odd.
         n_groups: Groups of GroupNorm; None for no normalisation.
         activation_type: "Mish" or "ReLU".
         cond_predict_scale: As in `ResidualBlock1D`.
@@ -149,6 +146,7 @@ class Unet1D(NoiseNetwork):
         activation_type: str = "Mish",
         cond_predict_scale: bool = False,
         groupnorm_eps: float = 1e-5,
+        *,
         visual_dim: int = 0,
     ) -> None:
         super().__init__()
@@ -178,7 +176,9 @@ class Unet1D(NoiseNetwork):
 
         widths = [action_dim, *(dim * factor for factor in dim_mults)]
         self.shrinks_by = 2 ** (len(dim_mults) - 1)
-        self.mid_modules = nn_ModuleList(block(widths[-1], widths[-1]) for _ in "12")
+        self.mid_modules = nn_ModuleList(
+            block(widths[-1], widths[-1]) for _ in range(2)
+        )
         self.down_modules = _descent(widths, block)
         self.up_modules = _ascent(widths, block)
         last = Conv1dBlock(
@@ -231,8 +231,8 @@ class VisionUnet1D(Unet1D, ImageEncoder):
     Args:
         backbone: Maps images to features of patches, such as `VitEncoder`.
         action_dim: Da.
-        cond_dim: To * Do.
         img_cond_steps: How many of the newest images are seen.
+        cond_dim: To * Do.
         spatial_emb: Features of an image by `SpatialEmb`; 0 for a linear layer.
         visual_feature_dim: Features of an image by a linear layer.
         dropout: Probability with which a feature of an image is dropped.
@@ -245,8 +245,9 @@ class VisionUnet1D(Unet1D, ImageEncoder):
         self,
         backbone: nn_Module,
         action_dim: int,
-        cond_dim: int,
         img_cond_steps: int = 1,
+        *,
+        cond_dim: int,
         spatial_emb: int = 0,
         visual_feature_dim: int = 128,
         dropout: float = 0.0,

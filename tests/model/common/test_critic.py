@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.common.critic import CriticObs, CriticObsAct, flat_state
+from model.common.critic import CriticObs, CriticObsAct, ViTCritic, flat_state
 from model.common.mlp import MLP, ResidualMLP
 from tests.model.fakes import count_parameters, normal, set_parameters, states
+from tests.model.images import encoder, seen
+from tests.model.recorded import assert_state_as_recorded, recorded_networks
 from tests.modes import MODES, in_mode
+from util.compat import reference
 
 
 def test_flat_state_has_time_outside_and_features_inside():
@@ -122,3 +125,61 @@ def test_parameters_can_all_be_set():
     state = set_parameters(critic)
     for key, value in critic.state_dict().items():
         np.testing.assert_array_equal(value, state[key])
+
+
+# -- V(images, s) ---------------------------------------------------------------------
+
+
+def looking(**options) -> ViTCritic:
+    sizes = {"cond_dim": 5, "spatial_emb": 6, "mlp_dims": [4], "backbone": encoder()}
+    return ViTCritic(**{**sizes, **options})
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_value_of_images_and_state(mode):
+    critic, cond = looking(), seen(7)
+    state = cond["state"][:, 0]
+    visual = critic.compress(critic.backbone(cond["rgb"][:, 0]), state)
+    expected = critic.Q1(tf.concat([visual, state], axis=-1))
+    out = in_mode(critic, mode)(cond)
+    assert out.shape == (7, 1)
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_values_of_two_images_come_from_one_backbone():
+    critic, cond = looking(num_img=2), seen(7, channels=6)
+    modules = dict.fromkeys(key.split(".")[0] for key in critic.state_dict())
+    assert list(modules) == ["Q1", "backbone", "compress1", "compress2"]
+    assert critic(cond).shape == (7, 1)
+
+
+def test_a_critic_augments_in_training_mode_unless_told_not_to():
+    critic, cond = looking(augment=True), seen(7)
+    assert not np.array_equal(critic(cond), critic(cond))
+    fixed = critic(cond, no_augment=True)
+    np.testing.assert_array_equal(fixed, critic.eval()(cond))
+    with reference():
+        assert not np.array_equal(fixed, critic(cond))
+        np.testing.assert_array_equal(fixed, critic(cond, no_augment=True))
+
+
+def test_gradients_of_values_reach_every_parameter():
+    critic, cond = looking(num_img=2), seen(7, channels=6)
+    set_parameters(critic)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(critic(cond) ** 2)
+    gradients = tape.gradient(loss, critic.parameters())
+    for (name, _), gradient in zip(critic.named_parameters(), gradients, strict=True):
+        assert np.any(gradient), name
+
+
+def test_arguments_of_the_value_reach_it_and_unknown_ones_are_refused():
+    residual = looking(mlp_dims=[4, 4, 4], residual_style=True, activation_type="ReLU")
+    assert isinstance(residual.Q1, ResidualMLP)
+    with pytest.raises(TypeError, match="residual_stile"):
+        looking(residual_stile=True)
+
+
+@pytest.mark.parametrize("entry", recorded_networks("model.common.critic.ViTCritic"))
+def test_state_of_a_critic_that_sees_is_that_of_the_reference(entry):
+    assert_state_as_recorded(entry)

@@ -3,8 +3,10 @@ import pytest
 import tensorflow as tf
 
 from model.common.mlp import ResidualMLP
-from model.common.mlp_gaussian import Gaussian_MLP, StdBounds
+from model.common.mlp_gaussian import Gaussian_MLP, Gaussian_VisionMLP, StdBounds
 from tests.model.fakes import count_parameters, set_parameters, states
+from tests.model.images import encoder, seen
+from tests.model.recorded import assert_state_as_recorded, recorded_networks
 from tests.modes import MODES, in_mode
 
 SIZES = {"action_dim": 2, "horizon_steps": 3, "cond_dim": 4, "mlp_dims": [5, 5]}
@@ -163,3 +165,77 @@ def test_learned_std_without_start_is_refused():
 def test_unknown_argument_is_refused():
     with pytest.raises(TypeError, match="fix_std"):
         network(fix_std=0.1)
+
+
+# -- from images ----------------------------------------------------------------------
+
+LOOKING = {
+    "action_dim": 2,
+    "horizon_steps": 3,
+    "cond_dim": 5,
+    "mlp_dims": [5, 4],
+    "spatial_emb": 6,
+}
+
+
+def looking(**options) -> Gaussian_VisionMLP:
+    return Gaussian_VisionMLP(encoder(), **{**LOOKING, **options})
+
+
+def features_of(module, cond):
+    """What the image and the state give."""
+    state = cond["state"][:, 0]
+    visual = module.compress(module.backbone(cond["rgb"][:, 0]), state)
+    return tf.concat([visual, state], axis=-1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_std_from_images_is_clamped_not_squashed(mode):
+    # About half of the values lie between the bounds.
+    module, cond = looking(std_min=0.97, std_max=1.05), seen(6)
+    features = features_of(module, cond)
+    mean, std = in_mode(module, mode)(cond)
+    expected = np.tanh(module.mlp_mean(features))
+    np.testing.assert_allclose(mean, expected, rtol=1e-4, atol=1e-5)
+    free = np.exp(0.5 * module.mlp_logvar(features).numpy())
+    assert free.min() < 0.97 or free.max() > 1.05
+    np.testing.assert_allclose(std, np.clip(free, 0.97, 1.05), rtol=1e-4)
+
+
+def test_head_of_the_std_has_one_hidden_layer_of_the_last_width():
+    module = looking(residual_style=True, mlp_dims=[7, 7, 4], use_layernorm=True)
+    assert isinstance(module.mlp_mean, ResidualMLP)
+    keys = module.state_dict()
+    assert keys["mlp_logvar.moduleList.0.linear_1.weight"].shape == (4, 11)
+    assert keys["mlp_logvar.moduleList.1.linear_1.weight"].shape == (6, 4)
+    assert "mlp_logvar.moduleList.0.norm_1.weight" in keys
+    assert "mlp_mean.layers.1.norm1.weight" in keys
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_std_may_be_fixed_with_images(learned):
+    module, cond = looking(fixed_std=0.3, learn_fixed_std=learned), seen(6)
+    mean, std = module(cond)
+    assert mean.shape == std.shape == (6, 6)
+    np.testing.assert_allclose(std, 0.3, rtol=1e-5)
+    found = dict.fromkeys(key.split(".")[0] for key in module.state_dict())
+    expected = ["logvar_min", "logvar_max", "backbone", "compress", "mlp_mean"]
+    assert list(found) == (["logvar", *expected] if learned else expected)
+
+
+def test_gradients_reach_every_parameter_behind_the_images():
+    module, cond = looking(spatial_emb=0, visual_feature_dim=3, std_min=1e-9), seen(6)
+    with tf.GradientTape() as tape:
+        mean, std = module(cond)
+        loss = tf.reduce_sum(mean**2) + tf.reduce_sum(std**2)
+    trained = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+    gradients = tape.gradient(loss, [p for _, p in trained])
+    for (name, _), gradient in zip(trained, gradients, strict=True):
+        assert np.any(gradient), name
+
+
+@pytest.mark.parametrize(
+    "entry", recorded_networks("model.common.mlp_gaussian.Gaussian_VisionMLP")
+)
+def test_state_with_images_is_that_of_the_reference(entry):
+    assert_state_as_recorded(entry)

@@ -3,8 +3,11 @@ import pytest
 import tensorflow as tf
 
 from model.common.mlp import MLP, ResidualMLP
-from model.diffusion.mlp_diffusion import DiffusionMLP
+from model.diffusion.mlp_diffusion import DiffusionMLP, VisionDiffusionMLP
+from model.diffusion.modules import predict_at
 from tests.model.fakes import count_parameters, normal, states
+from tests.model.images import encoder, seen
+from tests.model.recorded import assert_state_as_recorded, recorded_networks
 from tests.modes import MODES, in_mode
 
 SIZES = {
@@ -146,3 +149,69 @@ def test_gradients_reach_every_parameter():
 def test_unknown_argument_is_refused():
     with pytest.raises(TypeError, match="mlp_dim'"):
         DiffusionMLP(3, 2, 4, mlp_dim=[5])
+
+
+# -- from images ----------------------------------------------------------------------
+
+
+def looking(**options) -> VisionDiffusionMLP:
+    sizes = {**SIZES, "cond_dim": 5, "spatial_emb": 6, "backbone": encoder()}
+    return VisionDiffusionMLP(**{**sizes, **options})
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_images_come_after_time_and_before_the_state(mode):
+    module, cond = looking(), seen(6)
+    state = cond["state"][:, 0]
+    visual = module.compress(module.backbone(cond["rgb"][:, 0]), state)
+    embedding = module.time_embedding(tf.constant(TIME))
+    parts = [X.reshape(6, 6), embedding, visual, state]
+    expected = module.mlp_mean(tf.concat(parts, axis=-1))
+    out = in_mode(module, mode)(tf.constant(X), tf.constant(TIME), cond)
+    np.testing.assert_allclose(np.reshape(out, [6, 6]), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_images_are_encoded_once_for_all_steps(mode):
+    module, cond, traced = looking(), seen(6), []
+    original = module.backbone.call
+    module.backbone.call = lambda *args: traced.append(1) or original(*args)
+
+    def predict(x):
+        function = predict_at(module, cond, tf.constant([9, 4, 0], tf.int64))
+        return [function(x, i) for i in range(3)]
+
+    outputs = in_mode(predict, mode)(tf.constant(X))
+    assert len(traced) == 1
+    for step, out in zip([9, 4, 0], outputs, strict=True):
+        expected = module(X, np.full(6, step), cond)
+        np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_reach_every_parameter_behind_the_images():
+    module = looking(num_img=2, spatial_emb=0, visual_feature_dim=3)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(module(X, TIME, seen(6, channels=6)) ** 2)
+    gradients = tape.gradient(loss, module.parameters())
+    for (name, _), gradient in zip(module.named_parameters(), gradients, strict=True):
+        assert np.any(gradient), name
+
+
+def test_options_reach_the_networks_behind_the_images():
+    plain = looking(use_layernorm=True, out_activation_type="Tanh")
+    assert isinstance(plain.mlp_mean, MLP)
+    assert "mlp_mean.moduleList.2.norm_1.weight" in plain.state_dict()
+    assert np.abs(plain(100 * X, TIME, seen(6))).max() <= 1.0
+    assert isinstance(looking(residual_style=True).mlp_mean, ResidualMLP)
+
+
+def test_an_encoder_of_the_state_is_refused_with_images():
+    with pytest.raises(TypeError, match="cond_mlp_dims"):
+        looking(cond_mlp_dims=[4, 2])
+
+
+@pytest.mark.parametrize(
+    "entry", recorded_networks("model.diffusion.mlp_diffusion.VisionDiffusionMLP")
+)
+def test_state_with_images_is_that_of_the_reference(entry):
+    assert_state_as_recorded(entry)
