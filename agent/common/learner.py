@@ -77,7 +77,10 @@ class Learner:
         return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continues from `get_state`."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Continues from `get_state`; the decay stays the config's."""
+        own = {"weight_decay": self.optimizer.weight_decay}
+        saved = state["optimizer"]
+        groups = [{**group, **own} for group in saved["param_groups"]]
+        self.optimizer.load_state_dict({**saved, "param_groups": groups})
         if self.scheduler is not None:
             self.scheduler.set_state(state["scheduler"])

@@ -104,3 +104,15 @@ def test_restored_learner_goes_on_like_the_saved_one(schedule):
         step(other, gradient)
     assert number(q) == number(p)
     assert other.lr == one.lr
+
+
+def test_decay_of_the_config_applies_to_a_run_that_goes_on():
+    """As any other key does that is changed with `resume=`."""
+    before, after = (
+        Learner([tf.Variable([1.0])], lr=0.1, weight_decay=decay)
+        for decay in (0.1, 0.5)
+    )
+    before.apply([tf.constant([2.0])])
+    after.set_state(before.get_state())
+    assert after.optimizer.weight_decay == 0.5
+    assert int(after.get_state()["optimizer"]["state"][0]["step"]) == 1
