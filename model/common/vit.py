@@ -95,8 +95,8 @@ class VitEncoder(nn_Module):
     ) -> None:
         super().__init__()
         self.obs_shape, self.cfg = tuple(obs_shape), as_config(cfg)
-        # What a checkpoint says about its network has to be plain.
-        self._arguments["cfg"] = asdict(self.cfg)
+        # What a checkpoint says about its network is plain.
+        self._arguments |= {"obs_shape": list(obs_shape), "cfg": asdict(self.cfg)}
         self.image_shape = (num_channel, img_h, img_w)
         self.vit = MinVit(
             embed_style=self.cfg.embed_style,

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -247,8 +249,11 @@ def test_unknown_key_is_refused():
 def test_a_copy_gives_the_same_features_and_a_plain_description():
     module, images = encoder(), pictures(2, 3, SIZE, SIZE)
     np.testing.assert_array_equal(clone_network(module)(images), module(images))
-    made_of_object = VitEncoder([3], VitEncoderConfig(embed_dim=8, num_heads=2))
-    assert made_of_object.get_config()["cfg"]["embed_dim"] == 8
+    described = VitEncoder(
+        (3,), VitEncoderConfig(embed_dim=8, num_heads=2)
+    ).get_config()
+    assert json.loads(json.dumps(described)) == described
+    assert described["cfg"]["embed_dim"] == 8
 
 
 # -- helpers --------------------------------------------------------------------------
