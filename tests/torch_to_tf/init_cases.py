@@ -30,6 +30,29 @@ def assert_uniform(values: np.ndarray, bound: float) -> None:
     assert values.std() == pytest.approx(bound / np.sqrt(3), rel=0.02)
 
 
+def assert_fills_any_number_of_axes(fill: Fill, theirs: Fill) -> None:
+    """As PyTorch does, scalars and empty variables too."""
+    for shape in ((), (3,), (2, 3, 4), (0, 2)):
+        expected = theirs(torch.full(shape, 7.0))
+        np.testing.assert_array_equal(filled(fill, shape), expected)
+
+
+def assert_fills_variables_of_all_types(fill: Fill, value: float) -> None:
+    """Not of floats only."""
+    for dtype in ("bfloat16", "float64", "int64", "bool", "complex64"):
+        variable = tf.Variable(tf.cast([3, 0], dtype))
+        assert fill(variable) is variable
+        np.testing.assert_array_equal(tf.cast(variable, tf.float32), [value, value])
+
+
+def assert_fills_in_every_mode(fill: Fill, value: float) -> None:
+    """Compiled too."""
+    for mode in MODES:
+        variable = tf.Variable([3.0, 5.0])
+        in_mode(lambda v=variable: tf.identity(fill(v)), mode)()
+        np.testing.assert_array_equal(variable, [value, value])
+
+
 def assert_fills_variables_of_floats(fill: Fill) -> None:
     """Those of Keras and TensorFlow, of any floating type and mode, anew each time."""
     for dtype in ("float16", "bfloat16", "float32", "float64"):
