@@ -136,6 +136,8 @@ def check(
         )
         sys.exit(f"Error: {folder.name} is no result; there are: {names}.")
     facts = json.loads((folder / "result.json").read_text())
+    if "runs" not in facts:
+        sys.exit(f"Error: {folder.name} is a study; made again by: {facts['command']}")
     found = [r for r in facts["runs"] if seed is None or r["seed"] == seed]
     if not found:
         seeds = ", ".join(str(r["seed"]) for r in facts["runs"])

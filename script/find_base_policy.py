@@ -117,12 +117,11 @@ def find_base_policy(cfg: DictConfig, normalization: Path | None = None) -> Path
 
 def _runs(wanted: WantedPolicy) -> Iterator[Path]:
     """Own runs of the name, newest first as their time stamps sort."""
-    names = {wanted.run}
-    for theirs, ours in _AVOID_SETS.items():
-        names.add(wanted.run.replace(theirs, f"avoid_{ours}"))
     for bench in wanted.benches:
         named = [
-            path for name in names for path in (bench / name, *bench.glob(f"*/{name}"))
+            path
+            for name in _names(wanted.run)
+            for path in (bench / name, *bench.glob(f"*/{name}"))
         ]
         runs = [run for path in named if path.is_dir() for run in path.iterdir()]
         yield from sorted(
@@ -130,6 +129,12 @@ def _runs(wanted: WantedPolicy) -> Iterator[Path]:
             key=lambda run: run.name,
             reverse=True,
         )
+
+
+def _names(run: str) -> set[str]:
+    """`run`, and how the reference's newer configs call it."""
+    pairs = _AVOID_SETS.items()
+    return {run, *(run.replace(old, f"avoid_{new}") for old, new in pairs)}
 
 
 def _is_finished(run: Path) -> bool:
@@ -231,4 +236,4 @@ def _overrides_for(
         name = compose(leaf.parent, leaf.stem, overrides).get("name")
     except (HydraException, OmegaConfBaseException, OSError, ValueError):
         return None
-    return overrides if name == run else None
+    return overrides if name in _names(run) else None

@@ -43,6 +43,7 @@ _OWN_DATA_SCRIPTS = {
     "gym": "get_d4rl_dataset.py --env_name={env} --load_path=<file>.hdf5",
     "robomimic": "process_robomimic_dataset.py --load_path=<file>.hdf5 --normalize",
     "d3il": "process_d3il_dataset.py --load_path=<folder> --env_type=avoid",
+    "pixel": "generate_pixel_{env}_dataset.py",
 }
 
 
@@ -216,10 +217,7 @@ def _mend(cfg: DictConfig, path: Path, source: str) -> str:
     bench = path.parent.parent.name
     script = _OWN_DATA_SCRIPTS.get(bench, _OWN_DATA_SCRIPTS["gym"])
     command = script.format(env=_env_name(cfg))
-    return (
-        "make it from raw data:\n"
-        f"    python script/dataset/{command} --save_dir={path.parent}"
-    )
+    return f"make it:\n    python script/dataset/{command} --save_dir={path.parent}"
 
 
 def _download(cfg: DictConfig, key: str, path: Path) -> None:

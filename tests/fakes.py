@@ -79,6 +79,35 @@ class PointEnv(gymnasium.Env):
         self.n_steps = state["n_steps"]
 
 
+SEEN_POINT_ID = "dppo-tf/SeenPoint-v0"
+IMAGE_SIZE = 16
+
+
+class SeenPointEnv(PointEnv):
+    """A `PointEnv` that is observed by its coordinates and as a bright spot."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        image = Box(0, 255, (3, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+        self.observation_space = Dict({"state": self.observation_space, "rgb": image})
+
+    def reset(self, *, seed=None, options=None):
+        state, info = super().reset(seed=seed, options=options)
+        return self._seen(state), info
+
+    def step(self, action):
+        state, *rest = super().step(action)
+        return self._seen(state), *rest
+
+    def _seen(self, state):
+        """The spot is at the first two coordinates; all of it in 0..255."""
+        image = np.full((3, IMAGE_SIZE, IMAGE_SIZE), 20, np.uint8)
+        finite = np.nan_to_num(state[:2])
+        column, row = np.clip((finite + 1.5) / 3 * IMAGE_SIZE, 1, IMAGE_SIZE - 2)
+        image[:, int(row) - 1 : int(row) + 2, int(column) - 1 : int(column) + 2] = 250
+        return {"state": state, "rgb": image}
+
+
 def point_id(obs_size: int, action_size: int) -> str:
     """Registers a `PointEnv` of that size and returns its gymnasium id."""
     name = f"dppo-tf/Point{obs_size}x{action_size}-v0"
@@ -86,12 +115,13 @@ def point_id(obs_size: int, action_size: int) -> str:
     return name
 
 
-def _register(name: str, **kwargs: Any) -> None:
+def _register(name: str, kind: type = PointEnv, **kwargs: Any) -> None:
     if name not in gymnasium.registry:
-        gymnasium.register(name, PointEnv, max_episode_steps=POINT_LIMIT, kwargs=kwargs)
+        gymnasium.register(name, kind, max_episode_steps=POINT_LIMIT, kwargs=kwargs)
 
 
 _register(POINT_ID)
+_register(SEEN_POINT_ID, SeenPointEnv)
 
 
 class ScriptedVectorEnv:

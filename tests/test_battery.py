@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.agent.tiny import changed, eagerly, tiny_config, write_dataset
+from tests.agent.tiny import LEAVES, changed, eagerly, tiny_config, write_dataset
 from util.checkpoint import load_state
 from util.config import resolve_target
 from util.metrics import read_metrics
@@ -31,13 +33,13 @@ DDIM = (
     "train.eta_lr_scheduler.warmup_steps=10",
     "train.eta_lr_scheduler.min_lr=0.01",
 )
-SMALL = (
+SMALL_CRITIC = (
     "train.n_steps=3",
     "train.n_train_itr=4",
     "train.update_epochs=1",
-    "model.actor.mlp_dims=[16]",
     "model.critic.mlp_dims=[16]",
 )
+SMALL = (*SMALL_CRITIC, "model.actor.mlp_dims=[16]")
 PRETRAIN = (
     "train.save_last_minutes=0",
     "train.epoch_start_ema=2",
@@ -66,6 +68,14 @@ CASES: dict[str, tuple[str, tuple[str, ...], int]] = {
     "ppo gaussian": ("ppo gaussian", (*SMALL, "train.batch_size=4"), 2),
     "ppo gaussian, learned std": ("ppo gaussian", (*SMALL, *GAUSSIAN), 3),
     "ppo gmm": ("ppo gmm", (*SMALL, "train.batch_size=4"), 2),
+    "pretrain unet": ("pretrain unet", PRETRAIN[:-1], 2),
+    "ppo unet": ("ppo unet", SMALL_CRITIC, 2),
+    "pretrain img": ("pretrain img", (*PRETRAIN, "model.network.dropout=0.2"), 2),
+    "pretrain gaussian img": ("pretrain gaussian img", PRETRAIN, 2),
+    "ppo img": ("ppo img", SMALL, 3),
+    "ppo gaussian img": ("ppo gaussian img", SMALL, 3),
+    "ppo avoid": ("ppo avoid", SMALL, 2),
+    "ppo avoid gaussian": ("ppo avoid gaussian", (*SMALL, "train.batch_size=4"), 2),
     "sac": (
         "sac",
         ("train.n_train_itr=8", "train.val_freq=5", "train.n_explore_steps=3"),
@@ -81,18 +91,25 @@ QUICK = (
     "ppo with DDIM",
     "ppo gaussian",
     "ppo gmm",
+    "ppo img",
     "sac",
 )
 
 
-def modes() -> list[Any]:
-    """Cases by mode; a run with workers and a simulator is not for the quick suite."""
-    quick = [pytest.param((case, "eager"), id=f"{case}, eager") for case in QUICK]
-    full = [
-        pytest.param((case, "compiled"), marks=COMPILED, id=f"{case}, compiled")
-        for case in CASES
+def modes(cases: Iterable[str], quick: Iterable[str]) -> list[Any]:
+    """Cases by mode; the quick suite has some of them, line by line."""
+    return [
+        *(pytest.param((case, "eager"), id=f"{case}, eager") for case in quick),
+        *(
+            pytest.param((case, "compiled"), marks=COMPILED, id=f"{case}, compiled")
+            for case in cases
+        ),
     ]
-    return quick + full
+
+
+def running(mode: str) -> AbstractContextManager:
+    """Compiled functions run as `mode` says."""
+    return eagerly() if mode == "eager" else contextlib.nullcontext()
 
 
 class Battery:
@@ -107,6 +124,8 @@ class Battery:
         self.folder = folder
         self.kind, self.overrides, self.stop = CASES[case]
         self.clones = self.kind.startswith("pretrain")
+        # Runs of D3IL draw pictures, and every iteration of theirs learns.
+        self.draws = LEAVES[self.kind][0].startswith("d3il/finetune")
         if self.clones:
             path = write_dataset(folder / "train.npz")
             self.overrides = (*self.overrides, f"train_dataset_path={path}")
@@ -133,11 +152,11 @@ class Battery:
         return self.folder / name
 
 
-@pytest.fixture(scope="module", params=modes())
+@pytest.fixture(scope="module", params=modes(CASES, QUICK))
 def battery(request, tmp_path_factory):
     case, mode = request.param
     folder = tmp_path_factory.mktemp(case.replace(" ", "_"))
-    with eagerly() if mode == "eager" else contextlib.nullcontext():
+    with running(mode):
         made = Battery(folder, case)
         made.run("straight")
         yield made
@@ -164,8 +183,17 @@ def untimed(value: Any) -> Any:
     return repr(value) if isinstance(value, float) else value  # NaN equals NaN
 
 
+def pictures(run: Path) -> list[Path]:
+    """Files with pictures of a run."""
+    return sorted((run / "render").glob("*.png"))
+
+
 def assert_equal_runs(one: Path, other: Path) -> None:
-    """Numbers and final states are the same to the last bit."""
+    """Numbers, pictures and final states are the same to the last bit."""
+    drawn, others = (
+        {path.name: path.read_bytes() for path in pictures(run)} for run in (one, other)
+    )
+    assert drawn == others
     rows, others = (read_metrics(run / "metrics.jsonl") for run in (one, other))
     assert untimed(rows) == untimed(others)
     if (one / "result.pkl").exists():
@@ -191,8 +219,11 @@ def test_training_and_evaluation_are_reported(battery):
     if battery.clones:
         assert {"loss - train", "loss - val"} <= names
     else:
-        assert "avg episode reward - eval" in names
         assert "avg episode reward - train" in names
+        assert ("avg episode reward - eval" in names) != battery.draws
+    assert [path.name for path in pictures(battery.folder / "straight")] == (
+        ["traj-0.png", "traj-3.png"] if battery.draws else []
+    )
     numbers = [v for row in rows for k, v in row.items() if k != "explained variance"]
     assert np.isfinite([v for v in numbers if not isinstance(v, list)]).all()
 
@@ -219,17 +250,19 @@ _SCRATCH = ("model.network.activation_type=ReLU", "model.network.fixed_std=null"
 EVALUATIONS = {
     "diffusion": ("ppo", "eval", ()),
     "gaussian": ("ppo gaussian", "eval gaussian", _SCRATCH),
-    "gmm": ("ppo gmm", "eval gmm", _SCRATCH),
+    "gmm": ("ppo gmm", "eval gmm", ()),
+    "img": ("ppo img", "eval img", ()),
+    "gaussian img": ("ppo gaussian img", "eval gaussian img", ()),
+    "avoid": ("ppo avoid", "eval avoid", ()),
+    "avoid gaussian": ("ppo avoid gaussian", "eval avoid gaussian", ()),
 }
 
 
-@pytest.mark.parametrize(
-    "mode", ["eager", pytest.param("compiled", marks=pytest.mark.full)]
-)
-@pytest.mark.parametrize("policy", EVALUATIONS)
-def test_evaluation_gives_the_same_numbers_twice(tmp_path, mode, policy):
+@pytest.mark.parametrize("case", modes(EVALUATIONS, ("diffusion", "gaussian", "gmm")))
+def test_evaluation_gives_the_same_numbers_twice(tmp_path, case):
+    policy, mode = case
     training, evaluation, overrides = EVALUATIONS[policy]
-    with eagerly() if mode == "eager" else contextlib.nullcontext():
+    with running(mode):
         trained = Battery(tmp_path, training).run("straight", "train.n_train_itr=2")
         network = "model.network.mlp_dims=[16]"
         options = (f"base_policy_path={trained}", network, *overrides)
@@ -241,3 +274,5 @@ def test_evaluation_gives_the_same_numbers_twice(tmp_path, mode, policy):
     assert results[1].pop("time") > 0
     assert results[0] == results[1]
     assert results[0]["num_episode"] > 0
+    drawn = [path.name for path in pictures(tmp_path / "one")]
+    assert drawn == (["traj-0.png"] if "plotter" in cfg else [])

@@ -71,14 +71,11 @@ def plot_curves(
         OSError: If the file cannot be written.
         ValueError: If there is nothing to draw.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
     if not any(len(curve.x) for curve in curves):
         raise ValueError("curves must hold at least one point, got none.")
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = make_figure(_SIZE)
     axes = figure.add_subplot()
     for index, curve in enumerate(curves):
         _draw(axes, curve, f"C{index % 10}", "-" if index < 10 else "--")
@@ -92,6 +89,29 @@ def plot_curves(
     axes.grid(True, alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
+    save_figure(figure, path)
+
+
+def make_figure(size: tuple[float, float]) -> Any:
+    """An empty figure.
+
+    Args:
+        size: Width and height in inches.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes a figure into a PNG file, which is replaced at once.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
     with open_aside(Path(path)) as stream:
         figure.savefig(stream, format="png", dpi=DPI)
 

@@ -123,6 +123,18 @@ class Draws:
             return tf.cast(self._replay(self._noise), tf.int64)
         return self._rng.uniform(shape, maxval=high, dtype=tf.int64)
 
+    def uniform(self, shape: Any) -> tf.Tensor:
+        """Uniform on [0, 1), float32."""
+        if self._noise is not None:
+            return tf.reshape(tf.cast(self._replay(self._noise), tf.float32), shape)
+        return self._rng.uniform(shape)
+
+    def permutation(self, n: int) -> tf.Tensor:
+        """A random order of 0, ..., n - 1, int64."""
+        if self._noise is not None:
+            return tf.cast(self._replay(self._noise), tf.int64)
+        return tf.cast(tf.argsort(self._rng.uniform([n])), tf.int64)
+
     def categorical(self, logits: tf.Tensor) -> tf.Tensor:
         """Indices (B,) of the last axis of (B, n), drawn by probability, int64."""
         if self._noise is not None:
@@ -152,6 +164,10 @@ class Draws:
         return self._rng.normal([count, *shape])
 
 
+Noise = Sequence[Any] | Draws | None
+"""Recorded draws in order, a source that goes on, or None for the own generator."""
+
+
 class HostDraws:
     """Random choices of an agent outside compiled code.
 
@@ -166,9 +182,15 @@ class HostDraws:
         """A random order of 0..n-1, int64."""
         return self._rng.permutation(n)
 
-    def choice(self, n: int, size: int, replace: bool = True) -> np.ndarray:
-        """`size` indices below `n`."""
+    def choice(
+        self, n: int, size: int | tuple[int, ...], replace: bool = True
+    ) -> np.ndarray:
+        """Indices below `n`, of shape `size`."""
         return self._rng.choice(n, size, replace=replace)
+
+    def integers(self, high: int, shape: Sequence[int]) -> np.ndarray:
+        """Integers below `high`."""
+        return self._rng.integers(high, size=tuple(shape))
 
     def action_sample(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Uniform actions between two arrays of equal shape, float32."""
@@ -181,6 +203,13 @@ class HostDraws:
             count: Number of standard normal draws.
             shape: Shape of each.
         """
+        return None
+
+    # Whether draws are recorded ones.
+    replays = False
+
+    def recorded(self, count: int) -> list | None:
+        """The next `count` recorded draws of a model; None lets it draw its own."""
         return None
 
     def loss_noise(self) -> list | None:

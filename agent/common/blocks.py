@@ -121,6 +121,44 @@ class _Loop:
         return type(terms)(*(term * share for term in terms)), grads, upstream
 
 
+def sum_gradients(
+    minibatch: Callable[[tf.Tensor], tuple[Any, list[tf.Tensor | None]]],
+    count: tf.Tensor,
+    params: Sequence[keras.Variable],
+) -> tuple[Any, list[tf.Tensor | None]]:
+    """Gradients of several minibatches, one after the other, added up (compiled).
+
+    Args:
+        minibatch: From an index to terms, a NamedTuple of scalars, and gradients.
+        count: Number of minibatches.
+        params: Variables.
+
+    Returns:
+        The terms, each (count,), and the sum of the gradients of each variable.
+    """
+    traced: dict[str, Any] = {}  # by the body, which is traced once
+
+    def body(index: tf.Tensor, sums: list, terms: tf.TensorArray) -> tuple:
+        found, grads = minibatch(index)
+        traced["terms"], traced["grads"] = type(found), grads
+        sums = [s if g is None else s + g for s, g in zip(sums, grads, strict=True)]
+        return index + 1, sums, terms.write(index, tf.stack(list(found)))
+
+    _, sums, terms = tf.while_loop(
+        lambda index, *_: index < count,
+        body,
+        (
+            tf.constant(0),
+            [tf.zeros(p.shape, p.dtype) for p in params],
+            tf.TensorArray(tf.float32, count),
+        ),
+        parallel_iterations=1,
+    )
+    pairs = zip(sums, traced["grads"], strict=True)
+    stacked = tf.unstack(terms.stack(), axis=1, num=len(traced["terms"]._fields))
+    return traced["terms"](*stacked), [None if g is None else s for s, g in pairs]
+
+
 def _add(first: tf.Tensor | None, second: tf.Tensor | None) -> tf.Tensor | None:
     """The sum of what is there."""
     if first is None or second is None:

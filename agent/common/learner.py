@@ -19,6 +19,38 @@ def host_flag(value: bool) -> tf.Tensor:
         return tf.constant(value)
 
 
+def learner_of(
+    train: DictConfig,
+    prefix: str,
+    params: Sequence[keras.Variable],
+    max_grad_norm: float | None = None,
+) -> Learner:
+    """The learner of `train.<prefix>lr`, `..weight_decay` and `..lr_scheduler`.
+
+    Args:
+        train: Settings of the training.
+        prefix: E.g. "actor_".
+        params: Trained variables.
+        max_grad_norm: Limit of the gradient's norm; None for none.
+    """
+    return Learner(
+        params,
+        lr=train[f"{prefix}lr"],
+        weight_decay=train[f"{prefix}weight_decay"],
+        schedule=train[f"{prefix}lr_scheduler"],
+        max_grad_norm=max_grad_norm,
+    )
+
+
+def learner_keys(*prefixes: str) -> frozenset[str]:
+    """Keys of a config that `learner_of` reads."""
+    names = ("lr", "weight_decay", *(f"lr_scheduler.{key}" for key in _SCHEDULE))
+    return frozenset(f"train.{p}{name}" for p in prefixes for name in names)
+
+
+_SCHEDULE = ("first_cycle_steps", "warmup_steps", "min_lr")
+
+
 class Learner:
     """AdamW on a group of parameters, with its learning rate schedule.
 

@@ -7,6 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from agent.common.rollout import Rollout
+
+
+def transitions(rollout: Rollout, reward_scale: float) -> dict[str, np.ndarray]:
+    """Rows (S * E) of a rollout; rewards scaled, episodes not crossed.
+
+    Steps in which the simulator broke are left out.
+    """
+    next_obs, sound = rollout.next_obs(), ~rollout.broken
+    rows = {
+        "obs": rollout.obs["state"],
+        "next_obs": next_obs["state"],
+        "actions": rollout.actions,
+        "rewards": rollout.rewards * reward_scale,
+        "terminated": rollout.terminated,
+    }
+    return {key: value[sound].astype(np.float32) for key, value in rows.items()}
+
 
 class ReplayBuffer:
     """Keeps the newest `capacity` rows of named arrays.
@@ -75,9 +93,19 @@ class ReplayBuffer:
 
     def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Rows by age, 0 the oldest."""
-        oldest = self._next if self._size == self.capacity else 0
-        at = (oldest + indices) % max(self._size, 1)
+        at = self._places(indices)
         return {key: value[at] for key, value in self.arrays.items()}
+
+    def _places(self, indices: np.ndarray) -> np.ndarray:
+        """Where rows are, by age."""
+        oldest = self._next if self._size == self.capacity else 0
+        return (oldest + indices) % max(self._size, 1)
+
+    def put(self, indices: np.ndarray, **columns: np.ndarray) -> None:
+        """Overwrites columns of rows by age; the last one of equal indices counts."""
+        at = self._places(indices)
+        for key, value in columns.items():
+            self.arrays[key][at] = value
 
     def get_state(self) -> dict[str, Any]:
         """Filled rows and positions."""

@@ -101,13 +101,18 @@ class Collector:
     Args:
         venv: Vector environment.
         act_steps: Te, executed steps of each predicted chunk.
+        keep_frames: Whether rollouts have `frames`, if the environments pass them.
     """
 
-    def __init__(self, venv: Any, act_steps: int) -> None:
+    def __init__(self, venv: Any, act_steps: int, keep_frames: bool = True) -> None:
         self.venv, self.act_steps = venv, act_steps
+        self.keep_frames = keep_frames
         self.obs: Obs = {}
         self.done = np.zeros(venv.num_envs, bool)
         self._venv_can_be_saved = True
+        # As some agents of the reference: an episode that begins within a step is
+        # acted on by the last observation of the one before (`final_obs_aliasing`).
+        self.acts_on_final_obs = False
 
     def collect(
         self, plan: RolloutPlan, act: Act, options: list[dict] | None = None
@@ -125,6 +130,7 @@ class Collector:
         """
         first = self._begin(plan, options)
         columns: dict[str, list] = {name: [] for name in _COLUMNS}
+        observed = _Rows(plan.max_steps)
         final_obs: dict[tuple[int, int], Obs] = {}
         frames = [self.obs["state"][:, -1]]
         episodes = 0
@@ -133,20 +139,24 @@ class Collector:
             executed = actions[:, : self.act_steps]
             if not np.isfinite(executed).all():
                 raise NonFiniteError("the policy's actions are not finite.")
+            observed.add(self.obs)
             result = self._step(executed)
             for name, value in zip(
-                _COLUMNS, (self.obs, executed, extras, *result[1:5]), strict=True
+                _COLUMNS, (executed, extras, *result[1:5]), strict=True
             ):
                 columns[name].append(value)
             for env, info in enumerate(result[5]):
                 if "final_obs" in info:
                     final_obs[step, env] = info["final_obs"]
-            frames += _frames(result[5])
+                    if self.acts_on_final_obs and plan.learn:
+                        for key, value in info["final_obs"].items():
+                            result[0][key][env] = value
+            frames += _frames(result[5]) if self.keep_frames else []
             self.obs, self.done = result[0], result[2] | result[3]
             episodes += int(self.done.sum())
             if plan.max_episodes is not None and episodes >= plan.max_episodes:
                 break
-        return self._pack(columns, first, final_obs, frames)
+        return self._pack(observed.packed(), columns, first, final_obs, frames)
 
     def _begin(self, plan: RolloutPlan, options: list[dict] | None) -> np.ndarray:
         if not plan.reset and self.obs:
@@ -191,6 +201,7 @@ class Collector:
 
     def _pack(
         self,
+        obs: Obs,
         columns: dict[str, list],
         first: np.ndarray,
         final_obs: dict[tuple[int, int], Obs],
@@ -200,7 +211,7 @@ class Collector:
         truncated = np.stack(columns["truncated"])
         full = len(frames) == 1 + len(terminated) * self.act_steps
         return Rollout(
-            obs=_stack(columns["obs"]),
+            obs=obs,
             actions=np.stack(columns["actions"]),
             extras=_stack(columns["extras"]),
             rewards=np.stack(columns["rewards"]),
@@ -234,8 +245,34 @@ class Collector:
             self.venv.set_state(state["venv"])
 
 
+class _Rows:
+    """Observations by step in arrays that are made once: images are large.
+
+    Args:
+        steps: Most rows there can be; memory is taken as they come.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.count = steps, 0
+        self.arrays: Obs = {}
+
+    def add(self, row: Obs) -> None:
+        """Copies one step's observations, each (E, To, ...)."""
+        if not self.arrays:
+            self.arrays = {
+                key: np.empty((self.steps, *value.shape), value.dtype)
+                for key, value in row.items()
+            }
+        for key, value in row.items():
+            self.arrays[key][self.count] = value
+        self.count += 1
+
+    def packed(self) -> Obs:
+        """All rows, each (S, E, To, ...)."""
+        return {key: value[: self.count] for key, value in self.arrays.items()}
+
+
 _COLUMNS = (
-    "obs",
     "actions",
     "extras",
     "rewards",
@@ -259,11 +296,16 @@ def _frames(infos: Any) -> list[np.ndarray]:
     return list(np.stack(states, axis=1))
 
 
+def tensor_type(dtype: np.dtype) -> tf.DType:
+    """Type of an observation in TensorFlow: images stay bytes, the rest is float32."""
+    return tf.uint8 if dtype == np.uint8 else tf.float32
+
+
 def to_tensors(obs: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
-    """Observations as tensors: states float32, images as they are."""
+    """Observations as tensors, see `tensor_type`."""
     return {
         key: tf.convert_to_tensor(
-            value if value.dtype == np.uint8 else value.astype(np.float32, copy=False)
+            value.astype(tensor_type(value.dtype).as_numpy_dtype, copy=False)
         )
         for key, value in obs.items()
     }

@@ -99,6 +99,23 @@ def check_sizes(cfg: DictConfig) -> None:
             f"act_steps must be <= horizon_steps={cfg.horizon_steps}, "
             f"got {cfg.act_steps}."
         )
+    _check_length(cfg)
+
+
+def _check_length(cfg: DictConfig) -> None:
+    """Refuses chunks after the end of an episode if none begins then."""
+    multi_step = OmegaConf.select(cfg, "env.wrappers.multi_step") or {}
+    longest = multi_step.get("max_episode_steps")
+    if longest is None or multi_step.get("reset_within_step", False):
+        return
+    key = "train.n_steps" if "train" in cfg else "n_steps"
+    n_steps, most = OmegaConf.select(cfg, key), -(-longest // cfg.act_steps)
+    if n_steps > most:
+        raise ValueError(
+            f"{key} must be <= {most}, got {n_steps}: episodes end after "
+            f"env.max_episode_steps={longest} steps, in chunks of {cfg.act_steps}, and "
+            "no other begins (env.wrappers.multi_step.reset_within_step=false)."
+        )
 
 
 POLICY_NETWORKS = ("network", "actor", "actor_ft")

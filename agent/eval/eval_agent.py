@@ -22,6 +22,7 @@ from agent.common.setup import (
     make_venv,
     video_options,
 )
+from agent.common.trajectories import TrajectoryPlots
 from util.seeding import HostDraws, Seeds
 
 logger = logging.getLogger(__name__)
@@ -54,11 +55,13 @@ class EvalAgent:
             )
         self.seeds = Seeds(cfg.seed)
         self.draws = HostDraws(self.seeds.numpy("agent"))
+        self.logdir = Path(cfg.logdir)
+        self.render_dir = self.logdir / "render"
+        self.plot = TrajectoryPlots(cfg, "plotter", self.seeds, self.render_dir)
         self.venv = make_venv(cfg, self.seeds) if venv is None else venv
         self.model = make_model(cfg, self.seeds)
-        self.collector = Collector(self.venv, cfg.act_steps)
+        self.collector = Collector(self.venv, cfg.act_steps, self.plot.needs_frames)
         self.count_episodes = EpisodeCounter(cfg)
-        self.logdir = Path(cfg.logdir)
         self.logger = make_logger(cfg, cfg.n_steps, "step", wandb=False)
         self._steps = 0
         self.build()
@@ -75,17 +78,16 @@ class EvalAgent:
 
     def run(self) -> dict[str, float]:
         """Evaluates `n_steps` chunks and writes `result.npz`."""
-        render_dir = self.logdir / "render"
-        render_dir.mkdir(parents=True, exist_ok=True)
-        options = video_options(
-            self.cfg, render_dir, self.cfg.get("render_num", 0), "eval_trial-{}.mp4"
-        )
+        self.render_dir.mkdir(parents=True, exist_ok=True)
+        shown = self.cfg.get("render_num", 0)
+        options = video_options(self.cfg, self.render_dir, shown, "eval_trial-{}.mp4")
         plan = RolloutPlan(self.cfg.n_steps, reset=True, explore=False, learn=False)
         started = time.perf_counter()
         try:
             rollout = self.collector.collect(plan, self._act_with_progress, options)
         finally:
             self.venv.close()
+        self.plot(rollout, shown, itr=0)
         episodes = self.count_episodes(rollout)
         result = {
             "num_episode": episodes.count,

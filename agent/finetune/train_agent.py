@@ -23,6 +23,7 @@ from agent.common.setup import (
     make_venv,
     video_options,
 )
+from agent.common.trajectories import TrajectoryPlots, trajectory_arrays
 from util.checkpoint import StateRegistry
 from util.config import compat
 from util.seeding import HostDraws, Seeds
@@ -62,6 +63,9 @@ class TrainAgent:
         self._check_train()
         self.seeds = Seeds(cfg.seed)
         self.draws = HostDraws(self.seeds.numpy("agent"))
+        self.logdir = Path(cfg.logdir)
+        self.render_dir = self.logdir / "render"
+        self.plot = TrajectoryPlots(cfg, "train.plotter", self.seeds, self.render_dir)
         self.venv = make_venv(cfg, self.seeds) if venv is None else venv
         self.model = make_model(cfg, self.seeds)
         self.act_steps = cfg.act_steps
@@ -71,13 +75,11 @@ class TrainAgent:
         self.force_train = train.get("force_train", False)
         self.max_grad_norm = train.get("max_grad_norm")
         self.reset_at_iteration = cfg.env.get("reset_at_iteration", True)
-        self.collector = Collector(self.venv, self.act_steps)
+        self.collector = Collector(self.venv, self.act_steps, self.plot.needs_frames)
         self.count_episodes = EpisodeCounter(cfg)
         self.itr, self.train_steps, self.last_itr_eval = 0, 0, False
         self.broken_episodes = 0
-        self.logdir = Path(cfg.logdir)
         self.logger = make_logger(cfg, self.n_train_itr, "itr", wandb=True)
-        self.render_dir = self.logdir / "render"
         self.render_dir.mkdir(parents=True, exist_ok=True)
         self.build()
         self.checkpoints = RunCheckpoints(cfg, self.state(), self.checkpoint_meta)
@@ -157,9 +159,12 @@ class TrainAgent:
             where = self.checkpoints.save_aside(f"nonfinite_{self.itr}")
             raise NonFiniteError(f"iteration {self.itr}: {error} {where}") from error
         self.trace("end_update", metrics=metrics, plan=plan)
+        self.plot(rollout, self._shown(), self.itr)
         self.end_iteration(plan)
         self.trace("itr", metrics=metrics)
-        self.report(plan, episodes, metrics, time.perf_counter() - started)
+        save = self.cfg.train.get("save_trajs", False)
+        arrays = trajectory_arrays(rollout) if save else {}
+        self.report(plan, episodes, metrics, time.perf_counter() - started, arrays)
         self.itr += 1
         self._save()
 
@@ -175,12 +180,14 @@ class TrainAgent:
         low, high = (np.broadcast_to(b, shape) for b in (space.low, space.high))
         return self.draws.action_sample(low, high), {}
 
-    def _options(self) -> list[dict]:
+    def _shown(self) -> int:
+        """Environments that are rendered in this iteration."""
         render = self.cfg.train.render
-        count = render.num if self.itr % render.freq == 0 else 0
-        return video_options(
-            self.cfg, self.render_dir, count, f"itr-{self.itr}_trial-{{}}.mp4"
-        )
+        return render.num if self.itr % render.freq == 0 else 0
+
+    def _options(self) -> list[dict]:
+        name = f"itr-{self.itr}_trial-{{}}.mp4"
+        return video_options(self.cfg, self.render_dir, self._shown(), name)
 
     def _save(self) -> None:
         done = self.itr - 1
@@ -198,10 +205,19 @@ class TrainAgent:
         episodes: Episodes,
         metrics: Mapping[str, float],
         seconds: float,
+        arrays: Mapping[str, Any],
     ) -> None:
-        """Writes one iteration's numbers under the reference's names."""
+        """Writes one iteration's numbers under the reference's names.
+
+        Args:
+            plan: What the iteration was to do.
+            episodes: Those that ended in it.
+            metrics: Of the update.
+            seconds: That it took.
+            arrays: What else `result.pkl` is to hold of it.
+        """
         self.broken_episodes += episodes.broken
-        row: dict[str, Any] = {"itr": self.itr, "step": self.train_steps}
+        row: dict[str, Any] = {"itr": self.itr, "step": self.train_steps, **arrays}
         if self.should_log(plan):
             row["time"] = seconds
             reward = episodes.mean("rewards")

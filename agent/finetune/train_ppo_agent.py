@@ -6,15 +6,15 @@ Leaves say how to act, which rows there are, and what the losses of a minibatch 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from agent.common.blocks import gradients_in_blocks
-from agent.common.learner import Learner, host_flag
-from agent.common.rollout import Rollout, RolloutPlan, to_tensors
+from agent.common.learner import Learner, host_flag, learner_keys, learner_of
+from agent.common.rollout import Rollout, RolloutPlan, tensor_type, to_tensors
 from agent.common.setup import make_samplers
 from agent.finetune.train_agent import TrainAgent
 from model.common.objectives import gae
@@ -51,17 +51,7 @@ class TrainPPOAgent(TrainAgent):
         "train.vf_coef",
         "train.use_bc_loss",
         "train.bc_loss_coeff",
-        *(
-            f"train.{group}_{key}"
-            for group in ("actor", "critic")
-            for key in (
-                "lr",
-                "weight_decay",
-                "lr_scheduler.first_cycle_steps",
-                "lr_scheduler.warmup_steps",
-                "lr_scheduler.min_lr",
-            )
-        ),
+        *learner_keys("actor_", "critic_"),
     }
     # Whether `device` may name several, which then share the rows of a minibatch.
     shares_devices: ClassVar[bool] = True
@@ -136,14 +126,8 @@ class TrainPPOAgent(TrainAgent):
         self, group: str, module: Any, max_grad_norm: float | None
     ) -> Learner:
         """The learner of `train.<group>_*` on a module's parameters."""
-        train = self.cfg.train
-        return Learner(
-            module.parameters(),
-            lr=train[f"{group}_lr"],
-            weight_decay=train[f"{group}_weight_decay"],
-            schedule=train[f"{group}_lr_scheduler"],
-            max_grad_norm=max_grad_norm,
-        )
+        params = module.parameters()
+        return learner_of(self.cfg.train, f"{group}_", params, max_grad_norm)
 
     def state(self) -> StateRegistry:
         """Adds learners and the reward scaler."""
@@ -185,28 +169,41 @@ class TrainPPOAgent(TrainAgent):
     def compile(self) -> None:
         """Sampling runs under XLA; large minibatches gain nothing from it on CPU."""
         self._sample = make_samplers(self.model, **self.sampling)
-        obs = {"state": tf.TensorSpec([None, self.cfg.cond_steps, self.cfg.obs_dim])}
-        self.value = tf.function(self.model.critic, input_signature=[obs])
+        spec = {
+            key: tf.TensorSpec([None, *space.shape], tensor_type(space.dtype))
+            for key, space in self.venv.single_observation_space.items()
+        }
+        self.value = tf.function(self.evaluate, input_signature=[spec])
         self.learn_step = tf.function(self._learn_step)
+
+    def evaluate(self, obs: Tensors) -> tf.Tensor:
+        """Values (B, 1) of observations."""
+        return self.model.critic(obs)
 
     def _learn_step(self, data: Tensors, rows: tf.Tensor, inputs: Tensors) -> Any:
         """Computes the losses of rows (B,) and takes one step."""
         params = {name: learner.params for name, learner in self.learners.items()}
+        with self.parallel.on():
+            losses, grads = self.gradients(data, rows, inputs, tf.nest.flatten(params))
+        self.apply_gradients(tf.nest.pack_sequence_as(params, grads), inputs["train"])
+        return losses
+
+    def gradients(
+        self, data: Tensors, rows: tf.Tensor, inputs: Tensors, params: list
+    ) -> tuple[Any, list[tf.Tensor | None]]:
+        """Losses of rows (B,) and the gradient of their total (compiled)."""
 
         def evaluate(rows: tf.Tensor, prepared: Tensors) -> tuple[tf.Tensor, Any]:
             losses = self.losses(data, rows, prepared, inputs.get("noise"))
             return self.total_loss(losses), losses
 
-        with self.parallel.on():
-            losses, grads = gradients_in_blocks(
-                lambda rows: self.prepare(data, rows),
-                evaluate,
-                rows,
-                tf.nest.flatten(params),
-                self.block_size,
-            )
-        self.apply_gradients(tf.nest.pack_sequence_as(params, grads), inputs["train"])
-        return losses
+        return gradients_in_blocks(
+            lambda rows: self.prepare(data, rows),
+            evaluate,
+            rows,
+            params,
+            self.block_size,
+        )
 
     def total_loss(self, losses: Any) -> tf.Tensor:
         """pg + ent_coef entropy + vf_coef value + bc_loss_coeff bc."""
@@ -223,7 +220,7 @@ class TrainPPOAgent(TrainAgent):
         """Scores the rollout, estimates advantages, runs the epochs."""
         data = self.score(rollout)
         rewards = self.scale_rewards(rollout)
-        values, advantages, returns = self.estimate(rollout, rewards)
+        values, advantages, returns = self.estimate(rollout, data["obs"], rewards)
         self.trace(
             "gae",
             values=values,
@@ -247,14 +244,15 @@ class TrainPPOAgent(TrainAgent):
 
     def score(self, rollout: Rollout) -> Tensors:
         """Observations, samples and their log-probabilities by row (step, env)."""
-        obs = to_tensors(
-            {k: v.reshape(-1, *v.shape[2:]) for k, v in rollout.obs.items()}
-        )
         extras = {
             key: tf.constant(value.reshape(-1, *value.shape[2:]))
             for key, value in rollout.extras.items()
         }
-        return {"obs": obs, **extras}
+        return {"obs": self.observations(rollout.obs), **extras}
+
+    def observations(self, obs: Mapping[str, np.ndarray]) -> Tensors:
+        """Observations (S, E, To, ...) by row (step, env), as minibatches see them."""
+        return to_tensors({k: v.reshape(-1, *v.shape[2:]) for k, v in obs.items()})
 
     def summarise_losses(self, losses: Any) -> dict[str, float]:
         """Metrics of the last minibatch under the reference's names."""
@@ -276,15 +274,20 @@ class TrainPPOAgent(TrainAgent):
         return self.reward_scaler(rollout.rewards.T, rollout.firsts[:-1].T).T
 
     def estimate(
-        self, rollout: Rollout, rewards: np.ndarray
+        self, rollout: Rollout, obs: Tensors, rewards: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Values, advantages and returns, each (S, E) float64.
 
         A truncated episode is bootstrapped from its final observation.
+
+        Args:
+            rollout: One iteration.
+            obs: Its observations by row (step, env), as minibatches see them.
+            rewards: Scaled, (S, E).
         """
-        values = self.values_of(rollout.obs)
-        last = self.values_of({k: v[None] for k, v in rollout.last_obs.items()})
-        next_values = np.concatenate([values[1:], last])
+        values = self.values_of(obs).reshape(rewards.shape)
+        last = self.values_of(to_tensors(rollout.last_obs))
+        next_values = np.concatenate([values[1:], last[None]])
         cut = rollout.terminated
         if not compat("gae_ignores_truncation"):
             cut = rollout.done
@@ -306,20 +309,21 @@ class TrainPPOAgent(TrainAgent):
             return {}
         places = list(rollout.final_obs)
         stacked = {
-            key: np.stack([rollout.final_obs[place][key] for place in places])[None]
+            key: np.stack([rollout.final_obs[place][key] for place in places])
             for key in rollout.obs
         }
-        return dict(zip(places, self.values_of(stacked)[0], strict=True))
+        return dict(zip(places, self.values_of(to_tensors(stacked)), strict=True))
 
-    def values_of(self, obs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Values (S, E) float64 of observations (S, E, To, ...)."""
-        shape = next(iter(obs.values())).shape[:2]
-        flat = {k: v.reshape(-1, *v.shape[2:]) for k, v in obs.items()}
-        total, parts = shape[0] * shape[1], []
-        for start in range(0, total, self.slice_size):
-            piece = {k: v[start : start + self.slice_size] for k, v in flat.items()}
-            parts.append(self.value(to_tensors(piece)).numpy().reshape(-1))
-        return np.concatenate(parts).reshape(shape).astype(np.float64)
+    def values_of(self, obs: Tensors) -> np.ndarray:
+        """Values (N,) float64 of observations, each (N, To, ...)."""
+        parts = [self.value(piece).numpy().reshape(-1) for piece in self.slices(obs)]
+        return np.concatenate(parts).astype(np.float64)
+
+    def slices(self, rows: Tensors) -> Iterator[Tensors]:
+        """Pieces of `train.logprob_batch_size` rows of nested arrays."""
+        for start in range(0, tf.nest.flatten(rows)[0].shape[0], self.slice_size):
+            end = start + self.slice_size
+            yield tf.nest.map_structure(lambda v, a=start, b=end: v[a:b], rows)
 
     def run_epochs(self, data: Tensors) -> tuple[Any, list[tf.Tensor]]:
         """Minibatch steps until the epochs are over or the KL limit is passed.
@@ -328,22 +332,32 @@ class TrainPPOAgent(TrainAgent):
         reference. It is the one number that the host waits for in each minibatch. The
         remainder of an epoch that fills no batch is skipped.
         """
-        rows = self.rows(data)
-        batches = max(1, rows // self.batch_size)
         losses, clipfracs = None, []
         for _ in range(self.update_epochs):
-            order = self.draws.permutation(rows)
-            for number in range(batches):
-                batch = order[number * self.batch_size :][: self.batch_size]
-                losses = self.learn_step(
-                    data, tf.constant(batch, tf.int64), self.step_inputs(number)
-                )
-                self.trace("minibatch", losses=losses, rows=batch)
-                clipfracs.append(losses.clipfrac)
-                limit = self.target_kl
-                if limit is not None and float(losses.approx_kl) > limit:
+            order = self.draws.permutation(self.rows(data))
+            for number, rows in self.minibatches(order):
+                for losses, batch in self.take_step(data, rows, number):
+                    self.trace("minibatch", losses=losses, rows=batch)
+                    clipfracs.append(losses.clipfrac)
+                if self.exceeds_target(losses):
                     return losses, clipfracs
         return losses, clipfracs
+
+    def minibatches(self, order: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Index and rows (B,) of each minibatch of an epoch."""
+        for number in range(max(1, len(order) // self.batch_size)):
+            yield number, order[number * self.batch_size :][: self.batch_size]
+
+    def take_step(
+        self, data: Tensors, rows: np.ndarray, number: int
+    ) -> list[tuple[Any, np.ndarray]]:
+        """One step of the learners; losses and rows of the minibatches it saw."""
+        inputs = self.step_inputs(number)
+        return [(self.learn_step(data, tf.constant(rows, tf.int64), inputs), rows)]
+
+    def exceeds_target(self, losses: Any) -> bool:
+        """Whether the policy moved further than `train.target_kl`."""
+        return self.target_kl is not None and float(losses.approx_kl) > self.target_kl
 
     def step_inputs(self, number: int) -> Tensors:
         """Inputs of a minibatch step besides the rows; `number` is its index.

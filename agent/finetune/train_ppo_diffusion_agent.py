@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from agent.common.learner import Learner, host_flag
+from agent.common.learner import Learner, host_flag, learner_keys
 from agent.common.rollout import RolloutPlan, to_tensors
 from agent.finetune.train_ppo_agent import Tensors, TrainPPOAgent
 from model.diffusion.diffusion_ppo import PPOLosses
@@ -20,12 +20,8 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
 
     config_keys: ClassVar[frozenset[str]] = TrainPPOAgent.config_keys | {
         "reward_horizon",
-        "train.eta_lr",
-        "train.eta_weight_decay",
         "train.eta_update_interval",
-        "train.eta_lr_scheduler.first_cycle_steps",
-        "train.eta_lr_scheduler.warmup_steps",
-        "train.eta_lr_scheduler.min_lr",
+        *learner_keys("eta_"),
     }
 
     console = ("loss", "pg loss", "value loss", "bc loss", "eta")
@@ -66,6 +62,11 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
         if explore:
             extras["logprobs"] = sample.logprobs.numpy()
         return sample.trajectories.numpy(), extras
+
+    def logprobs_of(self, data: Tensors) -> tf.Tensor:
+        """Of stored chains, (B, K, Ta, Da)."""
+        scored = self.model.get_logprobs(data["obs"], data["chains"])
+        return tf.reshape(scored, tf.shape(data["chains"][:, 1:]))
 
     def rows(self, data: Tensors) -> int:
         """One row for each environment step and denoising step."""

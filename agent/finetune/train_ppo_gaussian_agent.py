@@ -34,6 +34,10 @@ class TrainPPOGaussianAgent(TrainPPOAgent):
         chunks = chunks.numpy()
         return chunks, {"samples": chunks, "logprobs": logprobs.numpy()}
 
+    def logprobs_of(self, data: Tensors) -> tf.Tensor:
+        """Of stored chunks, (B,)."""
+        return self.model.get_logprobs(data["obs"], data["samples"])[0]
+
     def rows(self, data: Tensors) -> int:
         """One row for each chunk."""
         return len(data["samples"])

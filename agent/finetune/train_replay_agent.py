@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from agent.common.episodes import Episodes
-from agent.common.replay import ReplayBuffer
+from agent.common.replay import ReplayBuffer, transitions
 from agent.common.rollout import Rollout, RolloutPlan
 from agent.finetune.train_agent import TrainAgent
 from util.checkpoint import StateRegistry
@@ -65,7 +65,7 @@ class TrainReplayAgent(TrainAgent):
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Stores the transitions and learns when it is time."""
         self._count(rollout)
-        self.buffer.add(self.transitions(rollout))
+        self.buffer.add(transitions(rollout, self.scale_reward_factor))
         if self.should_update():
             self.metrics |= self.learn()
         return self.metrics
@@ -77,21 +77,6 @@ class TrainReplayAgent(TrainAgent):
     def learn(self) -> dict[str, float]:
         """Gradient steps of one iteration; returns metrics."""
         raise NotImplementedError
-
-    def transitions(self, rollout: Rollout) -> dict[str, np.ndarray]:
-        """Rows (S * E) of a rollout; rewards scaled, episodes not crossed.
-
-        Steps in which the simulator broke are left out.
-        """
-        next_obs, sound = rollout.next_obs(), ~rollout.broken
-        rows = {
-            "obs": rollout.obs["state"],
-            "next_obs": next_obs["state"],
-            "actions": rollout.actions,
-            "rewards": rollout.rewards * self.scale_reward_factor,
-            "terminated": rollout.terminated,
-        }
-        return {key: value[sound].astype(np.float32) for key, value in rows.items()}
 
     def _count(self, rollout: Rollout) -> None:
         """Follows episode returns across iterations shorter than an episode."""
@@ -117,12 +102,13 @@ class TrainReplayAgent(TrainAgent):
         episodes: Episodes,
         metrics: Mapping[str, float],
         seconds: float,
+        arrays: Mapping[str, Any],
     ) -> None:
         """Reports logged iterations only, with returns that span iterations."""
         if not plan.learn:
             self.returns = np.zeros(self.venv.num_envs)
         if compat("single_step_episode_statistics"):
-            super().report(plan, episodes, metrics, seconds)
+            super().report(plan, episodes, metrics, seconds, arrays)
             return
         if not self.should_log(plan):
             return
@@ -132,12 +118,4 @@ class TrainReplayAgent(TrainAgent):
             spans = np.zeros((len(rewards), 3), np.int64)
             episodes = Episodes(spans, rewards, rewards, rewards > np.inf)
             self.finished_returns = []
-        super().report(plan, episodes, metrics, seconds)
-
-
-def as_rows(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """A buffer batch with observations as the models take them."""
-    return {
-        key: {"state": value} if key in ("obs", "next_obs") else value
-        for key, value in batch.items()
-    }
+        super().report(plan, episodes, metrics, seconds, arrays)

@@ -11,8 +11,9 @@ import tensorflow as tf
 from agent.common.checkpoints import AttributeState
 from agent.common.learner import Learner
 from agent.common.rollout import to_tensors
+from agent.common.rounds import as_rows
 from agent.common.setup import make_samplers
-from agent.finetune.train_replay_agent import TrainReplayAgent, as_rows
+from agent.finetune.train_replay_agent import TrainReplayAgent
 from util.checkpoint import StateRegistry
 
 

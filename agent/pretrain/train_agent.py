@@ -179,6 +179,8 @@ class PreTrainAgent:
         """Steps on rows (N, B), one after the other; returns means over steps."""
         count = rows.shape[0]
         first = self._run_step(tensors, rows[0], taus[0], None)
+        if count == 1:
+            return first
 
         def body(i: tf.Tensor, sums: dict) -> tuple:
             metrics = self._run_step(tensors, rows[i], taus[i], None)
@@ -193,8 +195,12 @@ class PreTrainAgent:
         return {key: value / count for key, value in sums.items()}
 
     def _validate_batch(self, tensors: Any, rows: tf.Tensor) -> tf.Tensor:
+        """Loss of the items at `rows` (B,), nothing dropped or shifted."""
         batch = self.dataset.gather_tensors(tensors, rows, *self.dataset.sizes)
-        return self.loss(batch)[0]
+        self.model.eval()
+        loss, _ = self.loss(batch)
+        self.model.train()
+        return loss
 
     # -- the loop ---------------------------------------------------------------------
 

@@ -36,7 +36,6 @@ _FEWEST_NATIVE = 4  # below, NumPy's overhead costs more than gymnasium's object
 _LATER_WRAPPERS = {
     "robomimic_lowdim": "robomimic",
     "robomimic_image": "robomimic",
-    "d3il_lowdim": "d3il",
 }
 
 
@@ -83,8 +82,11 @@ def make_async(
         max_episode_steps: Time limit in env steps. The wrapper `multi_step` has one
             of its own, with which this one is not used.
         robomimic_env_cfg_path: Makes it a robomimic environment.
-        shape_meta: Shapes of image observations, of robomimic.
-        use_image_obs: Observe images, of robomimic.
+        shape_meta: Shapes that are expected, `{"obs": {"rgb": {"shape": (C, H, W)},
+            "state": {"shape": (Do,)}}, "action": {"shape": (Da,)}}`; None does not
+            check.
+        use_image_obs: Whether there are images among the observations. Environments
+            that render run in workers, whatever their number.
         render_offscreen: Record videos, of robomimic.
         backend: "sync" runs all environments in this process, "async" in workers,
             "native" in threads without gymnasium's objects and infos; "envpool" is
@@ -93,8 +95,8 @@ def make_async(
 
     Raises:
         ValueError: The family is not available yet, the name is unknown, a size is
-            impossible, the environment has other sizes than obs_dim, action_dim, or
-            the named backend does not have it.
+            impossible, the environment has other sizes than obs_dim, action_dim,
+            shape_meta, or no images, or the named backend does not have it.
         TypeError: An argument is unknown to the environment or wrapper.
     """
     if num_envs < 1:
@@ -105,8 +107,6 @@ def make_async(
         )
     plain = _to_plain(wrappers)
     _refuse_unavailable(id, env_type, robomimic_env_cfg_path, plain)
-    if use_image_obs:
-        raise ValueError(f"env.use_image_obs: {id} has no image observations.")
     if render_offscreen:
         logger.warning("env.save_video has no effect: %s records no videos.", id)
     options = dict(kwargs)
@@ -114,10 +114,12 @@ def make_async(
         options["render_mode"] = "human"
     if max_episode_steps is not None and "multi_step" not in plain:
         options["max_episode_steps"] = max_episode_steps
-    factory = _Factory(find_env(id), options, plain)
+    factory = _Factory(find_env(id), options, plain, use_image_obs)
     venv = _make_venv(factory, num_envs, backend if asynchronous else "sync")
     try:
         _check_dims(venv, obs_dim, action_dim)
+        _check_shapes(venv, shape_meta or {})
+        _check_images(venv, id, use_image_obs)
     except ValueError:
         venv.close()
         raise
@@ -126,11 +128,12 @@ def make_async(
 
 @dataclass(frozen=True)
 class _Factory:
-    """Makes one environment with its wrappers."""
+    """Makes one environment with its wrappers, which `renders` images or not."""
 
     name: EnvName
     kwargs: Mapping[str, Any]
     wrappers: Mapping[str, Mapping[str, Any]]
+    renders: bool = False
 
     def __call__(self) -> gymnasium.Env:
         env = self.name.make(**self.kwargs)
@@ -144,7 +147,10 @@ def _make_venv(factory: _Factory, num_envs: int, backend: str) -> VectorEnv:
     env_fns = [factory] * num_envs
     venv: VectorEnv | None = None
     why = "env.backend=auto" if backend == "auto" else "as asked for"
-    if backend == "auto" and num_envs < _FEWEST_NATIVE:
+    if factory.renders and backend in ("auto", "async"):
+        # Not forked: OpenGL needs a process that is no copy of this (env.rendering).
+        venv, why = AsyncVectorEnv(env_fns, context="forkserver"), "it renders"
+    elif backend == "auto" and num_envs < _FEWEST_NATIVE:
         why = f"fewer than {_FEWEST_NATIVE}"
     elif backend in ("auto", "native"):
         try:
@@ -235,3 +241,36 @@ def _check_dims(venv: VectorEnv, obs_dim: int | None, action_dim: int | None) ->
             raise ValueError(
                 f"{name} must be {own}, as the environment has, got {expected}."
             )
+
+
+def _check_shapes(venv: VectorEnv, shape_meta: Mapping[str, Any]) -> None:
+    """Refuses observations and actions of other shapes than `shape_meta` has."""
+    spaces = venv.single_observation_space.spaces
+    pairs: dict[str, tuple[Any, Any]] = {
+        "action": (venv.single_action_space, shape_meta.get("action"))
+    }
+    for key, meta in (shape_meta.get("obs") or {}).items():
+        pairs[f"obs.{key}"] = spaces.get(key), meta
+    for key, (space, meta) in pairs.items():
+        if meta is None:
+            continue
+        expected = tuple(meta["shape"])
+        # Time is the first axis, which the wrapper `multi_step` adds.
+        own = None if space is None else tuple(space.shape or ())[-len(expected) :]
+        if own != expected:
+            has = "no such observation" if own is None else f"{list(own)}"
+            raise ValueError(
+                f"shape_meta.{key}.shape must be what the environment has, {has}, "
+                f"got {list(expected)}."
+            )
+
+
+def _check_images(venv: VectorEnv, id: str, expected: bool) -> None:
+    """Refuses images that were not asked for, and asking for images without any."""
+    has_images = "rgb" in venv.single_observation_space.spaces
+    if expected and not has_images:
+        raise ValueError(f"env.use_image_obs: {id} has no image observations.")
+    if has_images and not expected:
+        raise ValueError(
+            f"env.use_image_obs must be True for {id}, which observes images."
+        )

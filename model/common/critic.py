@@ -24,6 +24,13 @@ def flat_state(cond: Cond) -> tf.Tensor:
     return tf.reshape(state, [-1, width])
 
 
+def repeat_rows(cond: Cond, copies: int) -> Cond:
+    """Observations with `copies` rows in succession for each of theirs."""
+    if copies == 1:
+        return cond
+    return {key: tf.repeat(value, copies, axis=0) for key, value in cond.items()}
+
+
 class CriticObs(nn_Module):
     """V(s): an MLP over the flat state.
 
@@ -117,8 +124,8 @@ class CriticObsAct(nn_Module):
         """
         action = tf.reshape(action, [-1, self.action_width])
         x = tf.concat([flat_state(cond), action], axis=-1)
-        q1 = tf.squeeze(self.Q1(x), axis=1)
-        return (q1, tf.squeeze(self.Q2(x), axis=1)) if self.double_q else q1
+        q1 = tf.squeeze(self.Q1(x), axis=-1)
+        return (q1, tf.squeeze(self.Q2(x), axis=-1)) if self.double_q else q1
 
 
 class ViTCritic(CriticObs, ImageEncoder):

@@ -36,12 +36,18 @@ class Policy(nn_Module):
         self.rng = tf.random.Generator.from_seed(int(generator().integers(2**31)))
 
     def set_rng(self, rng: tf.random.Generator) -> None:
-        """Makes all draws of this model come from `rng`."""
+        """Makes all draws of this model and of its parts come from `rng`."""
         self.rng = rng
+        for part in self.modules():
+            if isinstance(getattr(part, "generator", None), tf.random.Generator):
+                part.generator = rng
 
-    def draws(self, noise: Sequence[Any] | None) -> Draws:
-        """The source of one call's draws: recorded `noise`, or the generator."""
-        return Draws(self.rng, noise)
+    def draws(self, noise: Sequence[Any] | Draws | None) -> Draws:
+        """The source of one call's draws: recorded `noise`, or the generator.
+
+        A source that other draws were made from already goes on.
+        """
+        return noise if isinstance(noise, Draws) else Draws(self.rng, noise)
 
     def description(self) -> dict[str, Any]:
         """What a checkpoint says about its policy, so that others can check it."""
@@ -63,7 +69,7 @@ class Policy(nn_Module):
         pairs |= {
             f"network.{key}": (network[key], value)
             for key, value in mine["network"].items()
-            if key in network and key not in _STD_OPTIONS
+            if key in network and key not in _FREE_OPTIONS
         }
         conflicts = [
             f"{name}={_plain(theirs)} (this config: {_plain(mine)})"
@@ -93,7 +99,11 @@ class Policy(nn_Module):
         own = policy_entries("network.", weights)
         with naming(policy.path):
             missing, unexpected = self.network.load_state_dict(own, strict=False)
-        missing = [key for key in missing if key not in (*_STD_BOUNDS, "logvar")]
+        # The config says how the deviation is made; mean and features must fit.
+        missing, unexpected = (
+            [key for key in keys if key not in (*_STD_BOUNDS, "logvar")]
+            for keys in (missing, unexpected)
+        )
         if missing or unexpected:
             raise ValueError(
                 f"{policy.path} does not fit {type(self.network).__name__}: missing "
@@ -104,23 +114,24 @@ class Policy(nn_Module):
             "policy from %s (%s weights)", policy.path, "EMA" if use_ema else "raw"
         )
 
-    def load_finetuned(self, path: str, *names: str) -> None:
+    def load_finetuned(self, path: str, *names: str, strict: bool = False) -> None:
         """Restores the named parts, besides `network`, if the file is of fine-tuning.
 
         Args:
             path: `.pt` file, state folder or run folder.
             *names: Attributes that are modules.
+            strict: Refuse a file without these parts.
 
         Raises:
-            ValueError: A shape differs.
+            ValueError: A shape differs; or, if strict, a part is missing.
         """
         policy = load_policy(path)
-        if policy.ema is not None or policy.weights is None:
+        if not strict and (policy.ema is not None or policy.weights is None):
             return
         for name in names:
-            entries = policy_entries(f"{name}.", policy.weights)
+            entries = policy_entries(f"{name}.", policy.weights or {})
             with naming(policy.path):
-                getattr(self, name).load_state_dict(entries, strict=False)
+                getattr(self, name).load_state_dict(entries, strict)
 
 
 @contextmanager
@@ -159,7 +170,11 @@ def entries_below(
 
 _STD_BOUNDS = ("logvar_min", "logvar_max")
 # Fine-tuning learns, and bounds by its own config, what pre-training kept constant.
-_STD_OPTIONS = ("fixed_std", "learn_fixed_std", "std_min", "std_max")
+# Options of a network that may differ between pre-training and what follows.
+_FREE_OPTIONS = (
+    *("fixed_std", "learn_fixed_std", "std_min", "std_max"),
+    *("augment", "dropout"),
+)
 # Settings that a policy must keep for life, and those that it must be run with.
 TRAINED_WITH = (
     "horizon_steps",
@@ -252,7 +267,7 @@ class GaussianModel(Policy):
         network_override: nn_Module | None = None,
         reparameterize: bool = False,
         get_logprob: bool = False,
-        noise: Sequence[Any] | None = None,
+        noise: Sequence[Any] | Draws | None = None,
     ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
         """Samples action chunks.
 

@@ -167,11 +167,10 @@ class ResidualMLP(nn_Module):
         layers.append(make_activation(out_activation_type))
         # Keras keeps the attribute name `layers` for itself.
         self.add_module("layers", layers)
-        self._stack = list(layers)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Maps (..., d_0) to (..., d_n)."""
-        for layer in self._stack:
+        for layer in self._child_layers:
             x = layer(x)
         return x
 

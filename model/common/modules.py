@@ -96,10 +96,21 @@ class RandomShiftsAug(nn_Module):
             shifts = self.generator.uniform(
                 [tf.shape(x)[0], 2], maxval=2 * self.pad + 1, dtype=tf.int32
             )
-        shifts = tf.reshape(tf.cast(shifts, tf.int32), [-1, 2]) - self.pad
-        for axis, shift in ((2, shifts[:, 1]), (3, shifts[:, 0])):
-            last = x.shape[axis] - 1
-            places = np.arange(last + 1, dtype=np.int32) + shift[:, None]
-            places = tf.clip_by_value(places, 0, last)
-            x = tf.gather(x, places, axis=axis, batch_dims=1)
-        return x
+        return shift_images(x, tf.reshape(shifts, [-1, 2]), self.pad)
+
+
+def shift_images(x: tf.Tensor, shifts: tf.Tensor, pad: int) -> tf.Tensor:
+    """Shifted images, see `RandomShiftsAug`.
+
+    Args:
+        x: Images (B, C, H, W).
+        shifts: Along x and along y, whole numbers in 0..2 pad, (B, 2).
+        pad: Largest shift; one of as much is none.
+    """
+    shifts = tf.cast(shifts, tf.int32) - pad
+    for axis, shift in ((2, shifts[:, 1]), (3, shifts[:, 0])):
+        last = x.shape[axis] - 1
+        places = np.arange(last + 1, dtype=np.int32) + shift[:, None]
+        places = tf.clip_by_value(places, 0, last)
+        x = tf.gather(x, places, axis=axis, batch_dims=1)
+    return x

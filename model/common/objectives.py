@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from util.config import compat
 from util.torch_to_tf import torch_quantile, torch_std
 
 LOGPROB_RANGE = (-5.0, 2.0)
@@ -123,6 +124,56 @@ def value_loss(
         step = tf.clip_by_value(values - old_values, -clip, clip)
         error = tf.maximum(error, (old_values + step - returns) ** 2)
     return 0.5 * tf.reduce_mean(error)
+
+
+def value_regression(values: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """mean (V - y)^2 of values (B, 1) and targets (B,), each with its own target.
+
+    The reference subtracts the shapes as they are, which regresses every value on
+    every target of the batch (`awr_broadcast`).
+    """
+    if not compat("awr_broadcast"):
+        values = tf.squeeze(values, axis=1)
+    return tf.reduce_mean((values - targets) ** 2)
+
+
+def expectile_loss(diff: tf.Tensor, expectile: float = 0.8) -> tf.Tensor:
+    """|expectile - 1(diff <= 0)| diff^2, elementwise (Kostrikov et al., 2022, eq. 5).
+
+    Args:
+        diff: Target minus estimate, any shape.
+        expectile: Weight of positive differences; negative ones have the rest.
+    """
+    return tf.where(diff > 0, expectile, 1.0 - expectile) * diff**2
+
+
+def bellman_error(qs: Iterable[tf.Tensor], target: tf.Tensor) -> tf.Tensor:
+    """Sum over critics of mean (Q_i - y)^2 (Fujimoto et al., 2018, algorithm 1).
+
+    Args:
+        qs: Values of each critic, (B,).
+        target: y, (B,).
+    """
+    return tf.add_n([tf.reduce_mean((q - target) ** 2) for q in qs])
+
+
+def conservative_gap(
+    other_values: tf.Tensor, values: tf.Tensor, lower: float, upper: float
+) -> tf.Tensor:
+    """mean_b clip(log sum_a exp(Q(s_b, a)) - Q(s_b, a_b)) (Kumar et al., 2020, eq. 4).
+
+    Args:
+        other_values: Values of actions that are not the data's, each less the logarithm
+            of its proposal density, (..., B, A).
+        values: Values of the data's actions, (..., B).
+        lower: Least gap of a row.
+        upper: Largest gap of a row.
+
+    Returns:
+        One gap for each critic, (...,).
+    """
+    gap = tf.reduce_logsumexp(other_values, axis=-1) - values
+    return tf.reduce_mean(tf.clip_by_value(gap, lower, upper), axis=-1)
 
 
 def q_target(

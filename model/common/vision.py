@@ -71,6 +71,11 @@ class ImageEncoder(nn_Module):
 
     images: ImageOptions
 
+    @property
+    def draws_in_training(self) -> bool:
+        """Whether images are shifted at random."""
+        return self.images.augment
+
     def add_images(
         self,
         backbone: nn_Module,

@@ -18,6 +18,7 @@ from model.common.critic import Cond
 from model.common.gaussian import Policy
 from model.diffusion.modules import len_of, predict_at
 from model.diffusion.sampling import cosine_beta_schedule, extract, make_timesteps
+from util.seeding import Noise
 from util.torch_to_tf import nn_Module
 
 Network = Callable[..., tf.Tensor]
@@ -303,9 +304,7 @@ class DiffusionModel(Policy):
         )
         return x, kept.stack(), scores.stack()
 
-    def sampling_noise(
-        self, cond: Cond, noise: Sequence[Any] | None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def sampling_noise(self, cond: Cond, noise: Noise) -> tuple[tf.Tensor, tf.Tensor]:
         """The initial chunk (B, Ta, Da) and the noise of all positions."""
         shape = [len_of(cond["state"]), self.horizon_steps, self.action_dim]
         draws = self.draws(noise).normals(1 + len(self.sampling_t), shape)
@@ -315,7 +314,7 @@ class DiffusionModel(Policy):
         self,
         cond: Cond,
         deterministic: bool = True,
-        noise: Sequence[Any] | None = None,
+        noise: Noise = None,
     ) -> Sample:
         """Samples actions.
 
@@ -335,7 +334,7 @@ class DiffusionModel(Policy):
     # -- training -----------------------------------------------------------------
 
     def loss(
-        self, x: tf.Tensor, cond: Cond, *args: Any, noise: Sequence[Any] | None = None
+        self, x: tf.Tensor, cond: Cond, *args: Any, noise: Noise = None
     ) -> tf.Tensor:
         """Denoising loss at one random step per row (Ho et al., 2020, eq. 14).
 
@@ -350,9 +349,7 @@ class DiffusionModel(Policy):
         p_losses: Callable[..., tf.Tensor] = self.p_losses
         return p_losses(x, cond, *args, t, noise=[epsilon])
 
-    def loss_draws(
-        self, x: tf.Tensor, noise: Sequence[Any] | None = None
-    ) -> list[tf.Tensor]:
+    def loss_draws(self, x: tf.Tensor, noise: Noise = None) -> list[tf.Tensor]:
         """Steps (B,) and noise (B, Ta, Da) of one `loss` of x."""
         draws = self.draws(noise)
         t = draws.integers([len_of(x)], self.denoising_steps)
@@ -363,7 +360,7 @@ class DiffusionModel(Policy):
         x_start: tf.Tensor,
         cond: Cond,
         t: tf.Tensor,
-        noise: Sequence[Any] | None = None,
+        noise: Noise = None,
     ) -> tf.Tensor:
         """Mean squared error of the prediction at steps t (B,)."""
         return tf.reduce_mean(self.squared_error(x_start, cond, t, noise))
@@ -373,7 +370,7 @@ class DiffusionModel(Policy):
         x_start: tf.Tensor,
         cond: Cond,
         t: tf.Tensor,
-        noise: Sequence[Any] | None = None,
+        noise: Noise = None,
     ) -> tf.Tensor:
         """Elementwise squared error of the prediction, (B, Ta, Da)."""
         epsilon = self.draws(noise).normal(tf.shape(x_start))

@@ -15,6 +15,7 @@ import tensorflow as tf
 from model.common.critic import Cond
 from model.common.gaussian import naming
 from model.diffusion.diffusion import DiffusionModel, Sample
+from model.diffusion.modules import predict_rows, repeat_rows
 from util.checkpoint import load_policy
 from util.torch_to_tf import clone_network, nn_Module
 from util.torch_to_tf.distributions import normal_log_prob
@@ -280,15 +281,15 @@ class VPGDiffusion(DiffusionModel):
         """
         steps = self.ft_denoising_steps
         rows = tf.shape(chains)[0]
-        repeated = {key: tf.repeat(value, steps, axis=0) for key, value in cond.items()}
         shape = [-1, self.horizon_steps, self.action_dim]
         return self.get_logprobs_subsample(
-            repeated,
+            cond,
             tf.reshape(chains[:, :-1], shape),
             tf.reshape(chains[:, 1:], shape),
             tf.tile(tf.range(steps, dtype=tf.int64), [rows]),
             get_ent,
             use_base_policy,
+            copies=steps,
         )
 
     def get_logprobs_subsample(
@@ -299,18 +300,20 @@ class VPGDiffusion(DiffusionModel):
         denoising_inds: tf.Tensor,
         get_ent: bool = False,
         use_base_policy: bool = False,
+        copies: int = 1,
     ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
         """Log-probability of single denoising steps, log N(next; mu(prev), std).
 
         All rows are fine-tuned steps, so one network is evaluated.
 
         Args:
-            cond: Observations of B rows.
+            cond: Observations of B / copies rows.
             chains_prev: Action before the step, (B, Ta, Da).
             chains_next: Action after it, (B, Ta, Da).
             denoising_inds: Index of the step in the chain, (B,) int, 0 the noisiest.
             get_ent: Also return eta, (B, 1, 1 or Da); ones (B, Ta, Da) for DDPM.
             use_base_policy: Score under the base policy.
+            copies: Rows in succession that share an observation.
 
         Returns:
             Elementwise log-probabilities (B, Ta, Da).
@@ -318,9 +321,11 @@ class VPGDiffusion(DiffusionModel):
         index = tf.cast(denoising_inds, tf.int64) + self.first_ft_position
         t = tf.gather(tf.constant(self.sampling_t, tf.int64), index)
         network = self.actor if use_base_policy else self.actor_ft
-        prediction = network(chains_prev, t, cond=cond)
+        prediction = predict_rows(network, chains_prev, t, cond, copies)
+        # Images are not repeated: where eta looks at observations, at the state.
+        state = repeat_rows({"state": cond["state"]}, copies) if copies > 1 else cond
         mu, logvar, eta = self._posterior_eta(
-            chains_prev, prediction, t, index, cond, deterministic=False
+            chains_prev, prediction, t, index, state, deterministic=False
         )
         logprob = self._log_density(chains_next, mu, logvar)
         return (logprob, eta) if get_ent else logprob

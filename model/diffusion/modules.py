@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from model.common.critic import Cond
+from model.common.critic import Cond, repeat_rows
 from model.common.mlp import make_activation
 from model.diffusion.channels_last import ChannelsLast, convolve, normalise_groups
 from model.diffusion.sampling import make_timesteps
@@ -115,9 +115,30 @@ def predict_at(network: nn_Module, cond: Cond, times: tf.Tensor) -> Prediction:
     if not isinstance(network, NoiseNetwork):
         return lambda x, i: network(x, make_timesteps(len_of(x), times[i]), cond=cond)
     table, features = network.embed(times), network.encode(cond)
+    # Added, not repeated: XLA cannot differentiate a repetition inside a loop.
     return lambda x, i: network.predict(
-        x, tf.repeat(table[i][None], len_of(x), axis=0), features
+        x, tf.zeros([len_of(x), 1]) + table[i], features
     )
+
+
+def predict_rows(
+    network: nn_Module, x: tf.Tensor, time: tf.Tensor, cond: Cond, copies: int
+) -> tf.Tensor:
+    """Predictions where `copies` rows in succession share an observation.
+
+    A `NoiseNetwork` encodes each observation once.
+
+    Args:
+        network: Any network.
+        x: Noisy chunks (B * copies, Ta, Da).
+        time: Denoising step of each, (B * copies,) int.
+        cond: Observations of B rows.
+        copies: Rows for each observation.
+    """
+    if copies > 1 and isinstance(network, NoiseNetwork):
+        features = tf.repeat(network.encode(cond), copies, axis=0)
+        return network.predict(x, network.embed(time), features)
+    return network(x, time, cond=repeat_rows(cond, copies))
 
 
 def len_of(x: tf.Tensor) -> int | tf.Tensor:

@@ -230,7 +230,7 @@ class StubPPOAgent(TrainPPOAgent):
         return tf.reshape(obs["state"], [-1])
 
     def score(self, rollout: Rollout) -> dict[str, Any]:
-        return {"rows": rollout.rewards.size}
+        return {"rows": rollout.rewards.size, "obs": self.observations(rollout.obs)}
 
     def rows(self, data: dict[str, Any]) -> int:
         return data["rows"]

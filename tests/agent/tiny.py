@@ -28,15 +28,23 @@ LEAVES = {
     "ppo gaussian": ("gym/scratch/hopper-v2", "ppo_gaussian_mlp"),
     "eval gaussian": ("gym/eval/hopper-v2", "eval_gaussian_mlp"),
     "pretrain gmm": ("d3il/pretrain/avoid_m1", "pre_gmm_mlp"),
-    # The reference fine-tunes mixtures in environments that come with later issues.
-    "ppo gmm": ("gym/scratch/hopper-v2", "ppo_gaussian_mlp"),
-    "eval gmm": ("gym/eval/hopper-v2", "eval_gaussian_mlp"),
+    "ppo gmm": ("d3il/finetune/avoid_m1", "ft_ppo_gmm_mlp"),
+    "eval gmm": ("d3il/eval/avoid_m1", "eval_gmm_mlp"),
+    "ppo avoid": ("d3il/finetune/avoid_m1", "ft_ppo_diffusion_mlp"),
+    "eval avoid": ("d3il/eval/avoid_m1", "eval_diffusion_mlp"),
+    "ppo avoid gaussian": ("d3il/finetune/avoid_m1", "ft_ppo_gaussian_mlp"),
+    "eval avoid gaussian": ("d3il/eval/avoid_m1", "eval_gaussian_mlp"),
 }
+for _stage, _name in (("pretrain", "pre"), ("ppo", "ft_ppo"), ("eval", "eval")):
+    _folder = f"pixel/{'finetune' if _stage == 'ppo' else _stage}/reacher"
+    LEAVES[f"{_stage} img"] = (_folder, f"{_name}_diffusion_mlp_img")
+    LEAVES[f"{_stage} gaussian img"] = (_folder, f"{_name}_gaussian_mlp_img")
+LEAVES["pretrain unet"] = ("gym/pretrain/hopper-medium-v2", "pre_diffusion_unet")
+LEAVES["ppo unet"] = ("gym/finetune/hopper-v2", "ft_ppo_diffusion_unet")
 LEAVES["hopper"] = LEAVES["ppo"]
 
 _TASK = ("obs_dim=3", "action_dim=2", "seed=5")
 _CHUNK = ("horizon_steps=4", "denoising_steps=4")
-_GAUSSIAN_CHUNK = ("horizon_steps=4", "act_steps=2")
 _ENV = (
     "env.n_envs=2",
     "env.max_episode_steps=6",
@@ -78,38 +86,87 @@ _PRETRAIN = (
     "train.lr_scheduler.first_cycle_steps=10",
     "model.network.mlp_dims=[16,16,16]",
 )
-_GMM = ("_target_=model.common.mlp_gmm.GMM_MLP", "num_modes=5")
+_EVAL = (*_POINT, "act_steps=2", "n_steps=6", "model.network.mlp_dims=[16,16,16]")
+# One episode without reset in each iteration, of which pictures are drawn.
+_AVOID = (
+    *_POINT,
+    *_PPO_SIZES,
+    "act_steps=2",
+    "train.n_steps=3",
+    "train.render.num=1",
+    "train.render.freq=3",
+    "base_policy_path=null",
+)
+_EVAL_AVOID = (*_EVAL, "n_steps=3", "render_num=2")
+_UNET = ("dim=8", "n_groups=2", "kernel_size=3")
+
+
+def _with_unet(overrides: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Overrides of a kind with an MLP, for a small UNet in its place."""
+    kept = (o for o in overrides if f"model.{name}.mlp_dims" not in o)
+    return (*kept, *(f"model.{name}.{option}" for option in _UNET))
+
+
+_SEEN = (
+    "env.name=tests.fakes:dppo-tf/SeenPoint-v0",
+    "shape_meta.obs.rgb.shape=[3,16,16]",
+    "shape_meta.obs.state.shape=[3]",
+)
+
+
+def _vision(name: str, width: int = 16) -> tuple[str, ...]:
+    """A small network that sees."""
+    return (
+        f"model.{name}.backbone.cfg.embed_dim={width}",
+        f"model.{name}.backbone.cfg.num_heads=2",
+        f"model.{name}.spatial_emb=8",
+    )
+
+
+_PPO_IMG = (
+    *_POINT,
+    *_SEEN,
+    *_PPO_SIZES,
+    *_vision("actor"),
+    *_vision("critic"),
+    "act_steps=2",
+    "base_policy_path=null",
+    "train.grad_accumulate=2",
+    "train.n_critic_warmup_itr=0",
+    "train.batch_size=3",
+    "train.actor_lr_scheduler.warmup_steps=1",
+    "train.critic_lr_scheduler.warmup_steps=1",
+)
+_IMG = {
+    "pretrain": (*_PRETRAIN, *_SEEN[1:], *_vision("network")),
+    "ppo": _PPO_IMG,
+    "eval": (*_EVAL, *_SEEN, *_vision("network")),
+}
 OVERRIDES = {
     "pretrain": (*_PRETRAIN, *_CHUNK),
     "pretrain gaussian": (*_PRETRAIN, "horizon_steps=4"),
-    "ppo gaussian": (*_POINT, *_PPO_SIZES, *_GAUSSIAN_CHUNK),
-    "eval gaussian": (
-        *_POINT,
-        *_GAUSSIAN_CHUNK,
-        "n_steps=6",
-        "model.network.mlp_dims=[16,16,16]",
-    ),
+    "ppo gaussian": (*_POINT, *_PPO_SIZES, "horizon_steps=4", "act_steps=2"),
+    "eval gaussian": (*_EVAL, "horizon_steps=4"),
     "pretrain gmm": (
         *_PRETRAIN,
         "horizon_steps=4",
         "train.lr_scheduler.warmup_steps=1",
     ),
-    "ppo gmm": (
-        *_POINT,
-        *_PPO_SIZES,
-        *_GAUSSIAN_CHUNK,
-        "model._target_=model.rl.gmm_ppo.PPO_GMM",
-        *(f"model.actor.{option}" for option in _GMM),
-    ),
-    "eval gmm": (
-        *_POINT,
-        *_GAUSSIAN_CHUNK,
-        "n_steps=6",
-        "model._target_=model.common.gmm.GMMModel",
-        "model.network.mlp_dims=[16,16,16]",
-        *(f"model.network.{option}" for option in _GMM),
-    ),
+    "ppo gmm": _AVOID,
+    "eval gmm": _EVAL_AVOID,
+    "ppo avoid": (*_AVOID, *_CHUNK, "ft_denoising_steps=2"),
+    "eval avoid": (*_EVAL_AVOID, *_CHUNK),
+    "ppo avoid gaussian": _AVOID,
+    "eval avoid gaussian": _EVAL_AVOID,
     "ppo": (*_POINT, *_PPO),
+    "pretrain img": (*_IMG["pretrain"], *_CHUNK),
+    "pretrain gaussian img": (*_IMG["pretrain"], "horizon_steps=4"),
+    "pretrain unet": (*_with_unet(_PRETRAIN, "network"), *_CHUNK),
+    "ppo unet": (*_POINT, *_with_unet(_PPO, "actor")),
+    "ppo img": (*_IMG["ppo"], *_CHUNK, "ft_denoising_steps=2"),
+    "ppo gaussian img": (*_IMG["ppo"], "horizon_steps=4"),
+    "eval img": (*_IMG["eval"], *_CHUNK),
+    "eval gaussian img": (*_IMG["eval"], "horizon_steps=4"),
     "scratch": (*_POINT, *(o for o in _PPO if not o.startswith("base_policy"))),
     "hopper": ("seed=5", *_ENV, *_PPO),
     "sac": (
@@ -129,13 +186,7 @@ OVERRIDES = {
         "model.actor.mlp_dims=[16,16]",
         "model.critic.mlp_dims=[16,16]",
     ),
-    "eval": (
-        *_POINT,
-        *_CHUNK,
-        "act_steps=2",
-        "n_steps=6",
-        "model.network.mlp_dims=[16,16,16]",
-    ),
+    "eval": (*_EVAL, *_CHUNK),
 }
 
 
@@ -177,6 +228,7 @@ def write_dataset(path: Path, episodes: int = 4, steps: int = 10) -> Path:
         states=states,
         actions=np.clip(-states[:, :2], -1, 1),
         traj_lengths=np.full(episodes, steps),
+        images=rng.integers(0, 256, (episodes * steps, 3, 16, 16), np.uint8),
     )
     return path
 

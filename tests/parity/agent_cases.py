@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from omegaconf import DictConfig, OmegaConf
 
+from agent.common.rollout import to_tensors
 from tests.fakes import ScriptedVectorEnv
 from tests.parity.block_cases import episode_arrays
-from tests.parity.build import load_parameters, running
+from tests.parity.build import ENSEMBLE, load_parameters, running
 from tests.parity.case import Case
 from tests.parity.pretrain_cases import replay_pretraining
 from tests.parity.scripted import Recorder, TapeDraws
@@ -115,6 +117,28 @@ class FinetuningTrace:
     def __init__(self, agent: Any, tape: TapeDraws) -> None:
         self.agent, self.tape, self.recorder = agent, tape, Recorder()
         self.clipfracs: list[float] = []
+        if hasattr(agent.model, "choice_logits"):
+            self._note_choices(agent)
+
+    def _note_choices(self, agent: Any) -> None:
+        """Also records with which probabilities an agent chooses among its samples."""
+        acting_noise, number = agent.acting_noise, iter(range(10**6))
+
+        def noted(explore: bool) -> list:
+            noise = acting_noise(explore)
+            if explore:
+                model, count = agent.model, agent.cfg.train.eval_sample_num
+                obs = to_tensors(agent.collector.obs)
+                samples = model.candidates(obs, count, False, noise[:-1])
+                advantages = model.score(obs, samples) - model.value(obs)
+                weights = tf.exp(model.choice_logits(advantages, 0.7))
+                shares = tf.transpose(weights / tf.reduce_sum(weights, axis=0))
+                self.recorder.produced[f"out/multinomial_probs/{next(number)}"] = (
+                    shares.numpy()
+                )
+            return noise
+
+        agent.acting_noise = noted
 
     def __call__(self, label: str, **values: Any) -> None:
         """The hook; labels without a method are not recorded."""
@@ -139,6 +163,11 @@ class FinetuningTrace:
             **{f"obs_trajs/{key}": value for key, value in rollout.obs.items()},
         }
         self.recorder.add("rollout", {**values, **found})
+
+    def on_augmented(self, images: Any) -> None:
+        """Shifted images by row (step, env)."""
+        shape = (-1, self.agent.venv.num_envs, *images.shape[1:])
+        self.recorder.add("augmented", {"rgb": images.numpy().reshape(shape)})
 
     def on_gae(
         self, rewards: Any, data: Any, last_obs: Any, **values: np.ndarray
@@ -217,15 +246,72 @@ class FinetuningTrace:
         self._alpha_moment = moment
         return (moment - beta * before) / (1.0 - beta)
 
+    def on_buffer(self, buffer: Any, count: int) -> None:
+        """What the rounds of an iteration are drawn from.
+
+        The reference's loop over rounds is passed once more than it is entered.
+        """
+        if self.agent.counts_vector_steps:
+            for _ in range(count + 1):
+                rows = self._columns(buffer, count, "trajs")
+                self.recorder.add("buffer", rows)
+
+    @staticmethod
+    def _columns(buffer: Any, count: int, kind: str) -> dict[str, Any]:
+        """Rows of a buffer by age under the recorded names."""
+        names = {"actions": "action", "rewards": "reward"}
+        rows = buffer.take(np.arange(len(buffer))).items()
+        return {f"{names.get(k, k)}_{kind}": v for k, v in rows} | {"num_batch": count}
+
+    def _record_buffer(self) -> None:
+        agent = self.agent
+        size = agent.n_steps * agent.venv.num_envs
+        count = int(size / agent.batch_size * agent.replay_ratio)
+        rows = self._columns(agent.buffer, count, "array")
+        self.recorder.add("buffer_before_batch", rows)
+
+    def on_round(self, rows: Any, losses: Any) -> None:
+        """A round of gradient steps."""
+        self._record_buffer()
+        critic, actor = losses["loss - critic"], losses["loss - actor"]
+        self.recorder.add("critic_update", {"inds": rows, "loss_critic": critic})
+        value = losses.get("loss - critic v", critic)
+        self.recorder.add("v_update", {"inds": rows, "critic_loss_v": value})
+        q = losses.get("loss - critic q", critic)
+        self.recorder.add("q_update", {"critic_loss_q": q})
+        self.recorder.add("actor_update", {"inds": rows, "loss_actor": actor})
+
+    def on_critic_round(self, rows: Any, loss: Any, batch: Any) -> None:
+        """The critic's part of a round that is taken in parts."""
+        self._record_buffer()
+        names = {"rewards_b": batch["rewards"], "terminated_b": batch["terminated"]}
+        values = {"inds": rows, "loss_critic": loss, **names}
+        self.recorder.add("critic_update", values)
+
+    def on_actor_round(self, rows: Any, loss: Any, guided: Any) -> None:
+        """The actor's part, with the actions that it cloned."""
+        flat = {"inds": rows, "guided_action": guided}
+        self.recorder.add("guided", flat)
+        self.recorder.add("actor_update", {"inds": rows, "loss_actor": loss})
+
     def on_itr(self, **_: Any) -> None:
         """Parameters and learning rates at the end of an iteration."""
         agent = self.agent
+        ensemble = getattr(agent.model, "ensemble_params", {})
         values = {
             "itr": agent.itr,
-            "lr_actor": agent.actor_learner.lr,
-            "lr_critic": agent.critic_learner.lr,
+            **self._rates(),
             **{f"param/{k}": v for k, v in agent.model.state_dict().items()},
+            **{f"param/{ENSEMBLE}{k}": v for k, v in ensemble.items()},
         }
         if hasattr(agent, "log_alpha"):
             values["log_alpha"] = agent.log_alpha
         self.recorder.add("itr", values)
+
+    def _rates(self) -> dict[str, float]:
+        """Learning rates by the name of their learner."""
+        if hasattr(self.agent, "learners"):
+            learners = self.agent.learners
+            return {f"lr_{name}": learner.lr for name, learner in learners.items()}
+        names = ("actor", "critic")
+        return {f"lr_{n}": getattr(self.agent, f"{n}_learner").lr for n in names}

@@ -44,6 +44,8 @@ def replay(case: Case, mode: str) -> Produced:
 def _kind(meta: Mapping[str, Any]) -> str:
     """What a case is about, by its method; PPO's blocks only among blocks."""
     name, method = str(meta["class"]), str(meta["method"])
+    if method == "buffer flatten":
+        return method
     if "(block" in name and not name.startswith("TrainPPO"):
         return name
     return "optimizer" if name.startswith("torch.optim.") else method
@@ -79,11 +81,13 @@ def _advantages(case: Case, mode: str) -> Produced:
     inputs, call = case.inputs(), case.meta["call"]
     settings = {f"train.{key}": value for key, value in call.items()}
     rollout = make_rollout(inputs["reward"], inputs["terminated"], inputs["truncated"])
-    last = inputs["next_values_last"].T.astype(np.float64)
+    last = inputs["next_values_last"].reshape(-1).astype(np.float64)
+    values = inputs["values"].reshape(-1)
     with ppo_agent(settings) as agent:
         # The last observation alone is not zero.
-        agent.values_of = lambda o: last if o["state"].all() else inputs["values"]
-        _, advantages, returns = agent.estimate(rollout, inputs["reward"])
+        agent.values_of = lambda o: last if np.all(o["state"]) else values
+        obs = agent.observations(rollout.obs)
+        _, advantages, returns = agent.estimate(rollout, obs, inputs["reward"])
     return {"out/advantages": advantages, "out/returns": returns}
 
 
@@ -99,11 +103,28 @@ def ppo_agent(settings: Mapping[str, Any]) -> Iterator[Any]:
     with tempfile.TemporaryDirectory() as folder:
         for key, value in {**small, "logdir": folder, **settings}.items():
             OmegaConf.update(cfg, key, value, force_add=True)
-        tables = {"reward": np.zeros((0, cfg.env.n_envs))}
+        n_envs = cfg.env.n_envs
+        tables = {
+            "reward": np.zeros((0, n_envs)),
+            "reset_obs": np.zeros((1, n_envs, 1, 1)),
+        }
         agent = TrainPPODiffusionAgent(cfg, venv=ScriptedVectorEnv(tables))
         agent.trace = lambda *_, **__: None
         yield agent
         agent.logger.close()
+
+
+def _buffer_of_vector_steps(case: Case, mode: str) -> Produced:
+    """The replay buffer of agents whose `buffer_size` counts vector steps."""
+    from agent.common.replay import ReplayBuffer
+
+    inputs = {key: np.asarray(value) for key, value in case.inputs().items()}
+    steps, envs = inputs["reward"].shape
+    buffer = ReplayBuffer(case.meta["call"]["buffer_size"] * envs)
+    for step in range(steps):
+        buffer.add({key: value[step] for key, value in inputs.items()})
+    rows = buffer.take(np.arange(len(buffer)))
+    return {f"out/{key}": value for key, value in rows.items()}
 
 
 def _episodes(case: Case, mode: str) -> Produced:
@@ -282,6 +303,7 @@ def _clip(case: Case, mode: str) -> Produced:
 
 PARTS: dict[str, Callable[[Case, str], Produced]] = {
     "GAE loop": _advantages,
+    "buffer flatten": _buffer_of_vector_steps,
     "episode summary": _episodes,
     "minibatch indexing": _minibatches,
     "clip": _clip,

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -16,11 +17,13 @@ from model.diffusion.diffusion_vpg import VPGDiffusion
 from tests.parity.case import Case
 from util.config import instantiate
 from util.config_schema import TARGET_ALIASES
+from util.seeding import Draws
 from util.torch_to_tf import nn_Dropout, nn_Module
 from util.torch_to_tf.layers import replay_dropout
 
 MODES = ("eager", "compiled", "jit")
 OUR_PACKAGES = ("agent", "env", "model", "script", "util")
+ENSEMBLE = "ensemble_params."
 
 
 class PendingError(Exception):
@@ -99,9 +102,12 @@ def build_model(config: Mapping[str, Any], **extra: Any) -> Any:
 def load_parameters(model: nn_Module, case: Case) -> None:
     """Gives a model the recorded parameters; keys must agree exactly.
 
-    A tensor that has several keys may be recorded under one of them.
+    A tensor that has several keys may be recorded under one of them. Trained critics of
+    an ensemble are recorded beside the state dict.
     """
     state = case.parameters()
+    for key in [key for key in state if key.startswith(ENSEMBLE)]:
+        model.ensemble_params[key.removeprefix(ENSEMBLE)].assign(state.pop(key))
     if not state:
         return
     own = dict(model._named_state())
@@ -185,6 +191,20 @@ def replayed_masks(masks: Sequence[np.ndarray]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def recorded_choices() -> Iterator[dict[str, tf.Tensor]]:
+    """Collects the probabilities of random choices, by the recorded names."""
+    found: dict[str, tf.Tensor] = {}
+    draw = Draws.categorical
+
+    def categorical(draws: Draws, logits: tf.Tensor) -> tf.Tensor:
+        found[f"multinomial_probs/{len(found)}"] = tf.nn.softmax(logits)
+        return draw(draws, logits)
+
+    with mock.patch.object(Draws, "categorical", categorical):
+        yield found
+
+
 def execute(function: Callable[[], Any], mode: str) -> Any:
     """Runs a function of no arguments plainly or as a compiled graph."""
     if mode == "eager":
@@ -203,8 +223,13 @@ def running(mode: str) -> Iterator[None]:
 
 
 def named_variables(module: nn_Module) -> dict[str, Any]:
-    """Trainable variables under every key of the state dict, aliases included."""
-    return {k: v for k, v in module._named_state() if v.trainable}
+    """Trainable variables under every key of the state dict, aliases included.
+
+    Trained critics of an ensemble have the keys under which they are recorded.
+    """
+    ensemble = getattr(module, "ensemble_params", {})
+    found = {k: v for k, v in module._named_state() if v.trainable}
+    return found | {f"{ENSEMBLE}{k}": v for k, v in ensemble.items()}
 
 
 def differentiated_variables(case: Case, module: nn_Module) -> dict[str, Any]:

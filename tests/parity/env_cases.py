@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict
 
 from env.gym_utils.async_vector_env import AsyncVectorEnv
+from env.gym_utils.wrapper.d3il_lowdim import D3ilLowdimWrapper
 from env.gym_utils.wrapper.mujoco_locomotion_lowdim import (
     MujocoLocomotionLowdimWrapper,
 )
@@ -39,7 +41,10 @@ def replay(meta: Mapping[str, Any], arrays: Arrays) -> dict[str, np.ndarray]:
     kind = meta["class"].rsplit(".", 1)[1]
     adapters = {
         "MultiStep": _replay_multi_step,
-        "MujocoLocomotionLowdimWrapper": _replay_locomotion,
+        "MujocoLocomotionLowdimWrapper": partial(
+            _replay_lowdim, MujocoLocomotionLowdimWrapper
+        ),
+        "D3ilLowdimWrapper": partial(_replay_lowdim, D3ilLowdimWrapper),
         "AsyncVectorEnv": _replay_async,
     }
     if kind not in adapters:
@@ -154,14 +159,18 @@ class TableEnv(gymnasium.Env):
         return self.table[len(self.actions)], 0.0, True, False, {}
 
 
-def _replay_locomotion(call: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
+def _replay_lowdim(
+    wrapper: type[MujocoLocomotionLowdimWrapper],
+    call: Mapping[str, Any],
+    arrays: Arrays,
+) -> dict[str, Any]:
     inner = TableEnv(arrays["in/raw_obs"], arrays["in/actions"].shape[1])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "normalization.npz"
         prefix = "in/norm/"
         norm = {k.removeprefix(prefix): v for k, v in arrays.items() if prefix in k}
         np.savez(path, **norm)
-        env = MujocoLocomotionLowdimWrapper(inner, path)
+        env = wrapper(inner, path)
     space = env.observation_space["state"]
     out = {"space_low": space.low, "space_high": space.high}
     out["reset_obs"] = env.reset()[0]["state"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tests.parity import checkpoint_cases
+from tests.parity import checkpoint_cases, ensemble_cases, exact_cases
 from tests.parity.build import (
     PendingError,
     as_tensors,
@@ -241,6 +241,11 @@ def _dist_gmm(case: Case, mode: str) -> Produced:
     )
 
 
+def _ensemble(case: Case, mode: str) -> Produced:
+    """Values of an ensemble of critics."""
+    return ensemble_cases.values(case, make(case), mode)
+
+
 OPS: dict[str, Callable[[Case, str], Produced]] = {
     "call": _call,
     "aug_call": _call,
@@ -252,6 +257,8 @@ OPS: dict[str, Callable[[Case, str], Produced]] = {
     "anneal": _anneal,
     "dist_normal": _dist_normal,
     "dist_gmm": _dist_gmm,
+    "ensemble": _ensemble,
+    **exact_cases.OPS,
     "ck_pretrain": checkpoint_cases.pretrained,
     "ck_finetune": checkpoint_cases.finetuned,
     "ck_unet": checkpoint_cases.pretrained_unet,

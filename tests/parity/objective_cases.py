@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tests.parity import ensemble_cases
 from tests.parity.build import (
     PendingError,
     as_tensors,
@@ -20,6 +21,7 @@ from tests.parity.build import (
     execute,
     load_parameters,
     named_variables,
+    recorded_choices,
     replayed_masks,
     split_noise,
 )
@@ -38,6 +40,8 @@ PPO_RESULTS = [
     "bc_loss",
     "eta_or_std",
 ]
+# Arguments that were recorded under other names.
+ARGUMENTS = {"weights": "reward_weights", "td": "advantages"}
 LOSS_WEIGHTS = {
     "entropy_loss": "ent_coef",
     "v_loss": "vf_coef",
@@ -67,7 +71,9 @@ def make(case: Case) -> Any:
 
 def _arguments(case: Case, model: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Keyword arguments of the recorded call, and dropout masks."""
-    arguments = as_tensors(case.inputs()) | (case.meta.get("call") or {})
+    given = as_tensors(case.inputs()) | (case.meta.get("call") or {})
+    arguments = {ARGUMENTS.get(key, key): value for key, value in given.items()}
+    arguments.pop("len_is_batch", None)  # how a crash was kept away when recording
     noise, masks = split_noise(case, model)
     if noise:
         arguments["noise"] = noise
@@ -153,11 +159,12 @@ def _forward(case: Case, method: str, mode: str) -> Produced:
     sample = method_of(model, method)
 
     def call() -> dict[str, Any]:
-        result = sample(**arguments)
+        with recorded_choices() as choices:
+            result = sample(**arguments)
         if hasattr(result, "trajectories"):
             values = {"trajectories": result.trajectories, "chains": result.chains}
             return {**values, "actions": result.trajectories}
-        return name_results(["actions", "logprob"], result)
+        return name_results(["actions", "logprob"], result) | choices
 
     return _differentiate(case, model, call, mode, masks)
 
@@ -187,4 +194,5 @@ METHODS: dict[str, Callable[[Case, str, str], Produced]] = {
     "forward_train": _forward,
     "update_target_critic": _update,
     "update_target_critic, update_target_actor": _update,
+    "__init__": ensemble_cases.initial,
 }

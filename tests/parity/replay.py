@@ -43,6 +43,11 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     (r"agent\.pretrain\.train_agent\.PreTrainAgent", "step_ema", "block_cases"),
     (r"agent\.", r"run\(\)", "agent_cases"),
     (r"agent\.", "", "block_cases"),
+    (
+        r"model\.diffusion\.diffusion_(rwr|awr|dipo|dql|idql|qsm)",
+        "",
+        "diffusion_rl_cases",
+    ),
     (r"model\.", "", "objective_cases"),
 )
 # Classes that an op needs besides those that `meta` names.

@@ -54,6 +54,10 @@ class TapeDraws:
         self.chosen.append(self._pop(["choice"], (size,)))
         return self.chosen[-1]
 
+    def integers(self, high: int, shape: Sequence[int]) -> np.ndarray:
+        """The recorded integers."""
+        return self._pop(["randint"], None).reshape(shape)
+
     def action_sample(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """The recorded random actions."""
         return self._pop(["action_space.sample"], low.shape)
@@ -62,6 +66,13 @@ class TapeDraws:
         """`count` recorded normal draws of `shape`."""
         kinds = ["randn", "standard_normal"]
         return [tf.constant(self._pop(kinds, shape)) for _ in range(count)]
+
+    replays = True
+
+    def recorded(self, count: int) -> list[tf.Tensor]:
+        """The next `count` draws of a model."""
+        kinds = ["randn", "randint", "uniform", "multinomial", "standard_normal"]
+        return [tf.constant(self._pop(kinds, None)) for _ in range(count)]
 
     def loss_noise(self) -> list[tf.Tensor] | None:
         """All draws up to the next permutation or the next loss; None if there is none.

@@ -70,6 +70,14 @@ def test_missing_iterations_are_no_success():
     assert not check_result.compare([], [], 0.1)[1]
 
 
+def test_a_study_names_its_own_command(tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps({"command": "python study.py"}))
+    with pytest.raises(
+        SystemExit, match=r"is a study; made again by: python study\.py"
+    ):
+        check_result.check(tmp_path, tmp_path, None, 2, 0.1)
+
+
 def test_unknown_names_and_seeds_list_what_there_is(tmp_path):
     folder = tmp_path / "toy"
     folder.mkdir()

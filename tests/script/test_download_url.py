@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import socket
 import sys
 import threading
@@ -9,6 +10,7 @@ import time
 import types
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from script.download_url import (
     get_normalization_download_url,
     offline_reason,
 )
+from tests.cfg.fixed import compose_leaf, leaves
 from util.torch_file import save_torch_file
 
 DRIVE = "https://drive.google.com"
@@ -99,6 +102,25 @@ def test_avoid_data_are_told_apart_by_mode_or_else_by_folder(mode):
         mode=mode,
     )
     assert "1Hoohw8buhsLzXoqivMA6IzKS5Izlj07_" in get_normalization_download_url(cfg)
+
+
+@pytest.mark.parametrize("leaf", [f for f in leaves() if f.startswith("d3il/")])
+def test_files_of_avoid_are_those_of_the_data_set(leaf):
+    with mock.patch.dict(os.environ, DPPO_DATA_DIR="/data", DPPO_LOG_DIR="/log"):
+        cfg = compose_leaf(leaf)
+        OmegaConf.resolve(cfg)
+    mode = TABLE["modes"][leaf.split("/")[2].removeprefix("avoid_")]
+    assert cfg.mode == mode
+    files = TABLE["experiments"]["avoid"][mode]
+    for asked in (cfg, OmegaConf.masked_copy(cfg, [k for k in cfg if k != "mode"])):
+        if "train_dataset_path" in cfg:
+            assert get_dataset_download_url(asked) == files["dataset"]
+        else:
+            url = get_normalization_download_url(asked)
+            assert url == files["normalization"]
+    if "base_policy_path" in cfg:
+        assert mode in cfg.base_policy_path
+        assert get_checkpoint_download_url(cfg) in TABLE["checkpoints"].values()
 
 
 @pytest.mark.parametrize(

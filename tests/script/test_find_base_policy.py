@@ -113,6 +113,15 @@ def test_own_runs_on_avoid_data_have_another_name(tmp_path):
     assert find_base_policy(cfg).parents[1] == run
 
 
+def test_command_for_avoid_names_the_config_of_its_data_set(tmp_path):
+    run = "m2/avoid_d57_r12_pre_gmm_mlp_ta4"
+    cfg = config(tmp_path, run=run, bench="d3il-pretrain")
+    with pytest.raises(FileNotFoundError) as refusal:
+        find_base_policy(cfg)
+    expected = "--config-name=pre_gmm_mlp --config-dir=cfg/d3il/pretrain/avoid_m2"
+    assert str(refusal.value).endswith(expected)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

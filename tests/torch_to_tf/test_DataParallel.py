@@ -127,9 +127,19 @@ def test_one_device_changes_nothing(devices):
         assert "_replicated" not in vars(network)
 
 
+class Shifted(nn_Linear):
+    draws_in_training = True
+
+
+@pytest.mark.parametrize("part", [Shifted(2, 2), nn_Sequential(Shifted(2, 2))])
+def test_a_part_that_draws_is_refused(part):
+    with pytest.raises(ValueError, match="must draw nothing"):
+        nn_DataParallel(TWICE, part)
+
+
 def test_dropout_is_refused():
     network = nn_Sequential(nn_Linear(2, 2), nn_Dropout(0.1))
-    with pytest.raises(ValueError, match="dropout must be 0 .* nn_Sequential"):
+    with pytest.raises(ValueError, match="must draw nothing, got a nn_Sequential"):
         nn_DataParallel(TWICE, network)
     nn_DataParallel(TWICE, nn_Sequential(nn_Dropout(0.0)))
     nn_DataParallel(("/CPU:0",), network)

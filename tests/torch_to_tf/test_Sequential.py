@@ -70,6 +70,20 @@ def test_config_round_trip_and_clone_of_nested_modules():
     assert copy[2][0] is not network[2][0]
 
 
+class Scaled(nn_Linear):
+    def __init__(self, scale: float, **options) -> None:
+        super().__init__(**options)
+        self.scale = scale
+
+
+def test_config_has_further_arguments_under_any_name():
+    part = Scaled(2.0, in_features=3, out_features=4, bias=False)
+    config = part.get_config()
+    assert (config["scale"], config["in_features"], config["bias"]) == (2.0, 3, False)
+    copy = clone_network(part)
+    assert (copy.scale, list(copy.state_dict())) == (2.0, ["weight"])
+
+
 # -- names ---------------------------------------------------------------------------
 
 

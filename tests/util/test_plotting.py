@@ -13,22 +13,6 @@ X = np.array([0.0, 50_000.0, 100_000.0])
 Y = np.array([1.0, 2.0, 4.0])
 
 
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures that are drawn."""
-    from matplotlib import figure
-
-    made = []
-
-    class Recorded(figure.Figure):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            made.append(self)
-
-    monkeypatch.setattr(figure, "Figure", Recorded)
-    return made
-
-
 def test_a_png_of_seven_inches_at_150_dpi_is_written(tmp_path):
     path = tmp_path / "new" / "curve.png"
     plot_curves([Curve("a", X, Y)], path, "env steps", "reward")

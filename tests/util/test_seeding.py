@@ -155,6 +155,29 @@ def test_indices_have_their_probabilities(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_uniform_draws_fill_the_unit_interval(mode):
+    rng = generator()
+    values = in_mode(lambda: Draws(rng).uniform([1000]), mode)().numpy()
+    assert 0.0 <= values.min() < 0.02 < 0.98 < values.max() < 1.0
+    recorded = Draws(rng, [np.float64(0.3)]).uniform([])
+    assert recorded.shape == ()
+    assert recorded.numpy() == np.float32(0.3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_orders_hold_each_index_once_and_start_with_any(mode):
+    rng = generator()
+    draw = in_mode(lambda: Draws(rng).permutation(4), mode)
+    orders = np.stack([draw() for _ in range(200)])
+    assert orders.dtype == np.int64
+    np.testing.assert_array_equal(np.sort(orders), np.tile(np.arange(4), [200, 1]))
+    assert np.bincount(orders[:, 0]).min() > 20
+    recorded = Draws(rng, [np.int32([1, 0])]).permutation(2)
+    assert recorded.numpy().tolist() == [1, 0]
+    assert recorded.dtype == tf.int64
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_recorded_components_are_the_chosen_ones(mode):
     recorded = np.arange(12, dtype=np.float64).reshape(2, 3, 2)
     noise = [np.int32([[2], [0]]), recorded]

@@ -222,6 +222,11 @@ class nn_Dropout(nn_Module):
             int(init.generator().integers(2**31))
         )
 
+    @property
+    def draws_in_training(self) -> bool:
+        """Whether anything is dropped."""
+        return self.p > 0.0
+
     def call(self, input: tf.Tensor) -> tf.Tensor:
         """Drops entries if `training`, otherwise the identity."""
         input = as_tensor(input)

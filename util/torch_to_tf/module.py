@@ -44,11 +44,14 @@ class nn_Module(keras.layers.Layer):
     def __new__(cls, *args: Any, **kwargs: Any) -> nn_Module:
         """Remembers the constructor arguments for `get_config`."""
         self = super().__new__(cls, *args, **kwargs)
-        bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
+        signature = inspect.signature(cls.__init__)
+        bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         given = dict(bound.arguments)
         given.pop("self", None)
-        given.update(given.pop("kwargs", {}))
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                given.update(given.pop(name))
         self.__dict__["_arguments"] = given
         return self
 

@@ -19,7 +19,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from util.torch_to_tf.layers import nn_Dropout
 from util.torch_to_tf.module import nn_Module
 
 
@@ -36,7 +35,8 @@ class nn_DataParallel:
         *modules: The networks.
 
     Raises:
-        ValueError: A network drops entries: its draws would depend on the devices.
+        ValueError: A network has a part with `draws_in_training`: what it draws would
+            depend on the devices.
 
     Example: `nn_DataParallel(["GPU:0", "GPU:1"], nn_Tanh()).devices` gives
     `("GPU:0", "GPU:1")`.
@@ -46,10 +46,13 @@ class nn_DataParallel:
         self.devices = tuple(devices)
         self.modules = modules if len(self.devices) > 1 else ()
         for module in self.modules:
-            if any(isinstance(m, nn_Dropout) and m.p > 0 for m in module.modules()):
+            if any(
+                getattr(part, "draws_in_training", False) for part in module.modules()
+            ):
                 raise ValueError(
-                    f"dropout must be 0 on several devices, got a "
-                    f"{type(module).__name__} that drops entries. Use one device."
+                    f"a network on several devices must draw nothing, got a "
+                    f"{type(module).__name__} with dropout or augmentation. Use one "
+                    "device, or dropout=0 and augment=False."
                 )
 
     @contextmanager

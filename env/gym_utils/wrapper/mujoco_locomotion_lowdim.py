@@ -68,9 +68,13 @@ class MujocoLocomotionLowdimWrapper(gymnasium.Wrapper):
         if self.ranges is not None:
             action = self.ranges.unnormalize_action(action)
         obs, reward, terminated, truncated, info = self.env.step(action)
-        truncated = bool(truncated) and not terminated
-        terminated = bool(terminated) or (truncated and self.limit_terminates)
+        terminated, truncated = self.flags(bool(terminated), bool(truncated))
         return self._observe(obs), float(reward), terminated, truncated, info
+
+    def flags(self, terminated: bool, truncated: bool) -> tuple[bool, bool]:
+        """What the environment's own flags count as: terminated, truncated."""
+        truncated = truncated and not terminated
+        return terminated or (truncated and self.limit_terminates), truncated
 
     def _observe(self, obs: np.ndarray) -> dict[str, np.ndarray]:
         if self.ranges is not None:

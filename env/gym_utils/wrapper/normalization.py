@@ -75,6 +75,10 @@ class Normalization:
         """Returns normalised observations (..., Do)."""
         return 2 * ((obs - self.obs_min) / self._obs_range - 0.5)
 
+    def unnormalize_obs(self, obs: np.ndarray) -> np.ndarray:
+        """Returns raw observations (..., Do), the inverse of `normalize_obs`."""
+        return (obs / 2 + 0.5) * self._obs_range + self.obs_min
+
     def unnormalize_action(self, action: np.ndarray) -> np.ndarray:
         """Returns raw actions (..., Da)."""
         return (action + 1) / 2 * self._action_range + self.action_min

@@ -180,6 +180,13 @@ def test_no_frames_if_an_environment_passes_none():
     assert Collector(venv, 2).collect(RolloutPlan(2), act).frames is None
 
 
+def test_no_frames_if_nobody_asks_for_them():
+    venv = scripted(1, 1)
+    venv.frames = {(0, 0): frame(0, 0)}
+    collector = Collector(venv, 2, keep_frames=False)
+    assert collector.collect(RolloutPlan(1), act).frames is None
+
+
 # -- state and tensors ---------------------------------------------------------------
 
 

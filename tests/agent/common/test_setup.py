@@ -77,6 +77,22 @@ def test_chunk_longer_than_its_prediction_is_refused():
         check_sizes(cfg)
 
 
+WITHOUT_RESET = "env.wrappers.multi_step.reset_within_step=false"
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("ppo", "train.n_steps"), ("eval", "n_steps")]
+)
+def test_chunks_after_the_only_episode_are_refused(tmp_path, kind, key):
+    # 6 steps are 3 chunks of 2, and of 4 two.
+    cfg = tiny_config(kind, tmp_path, WITHOUT_RESET, f"{key}=4")
+    with pytest.raises(ValueError, match=f"{key} must be <= 3, got 4: episodes end"):
+        check_sizes(cfg)
+    check_sizes(tiny_config(kind, tmp_path, WITHOUT_RESET, f"{key}=3"))
+    check_sizes(tiny_config(kind, tmp_path, WITHOUT_RESET, f"{key}=2", "act_steps=4"))
+    check_sizes(tiny_config(kind, tmp_path, f"{key}=4"))
+
+
 def test_initial_parameters_follow_the_seed(tmp_path):
     cfg = cfg_of(tmp_path)
     one, same, other = (weights(make_model(cfg, Seeds(seed))) for seed in (1, 1, 2))

@@ -127,6 +127,22 @@ def test_videos_of_the_first_environments_are_asked_for(tmp_path):
     assert agent.venv.options == [[{"video_path": str(path)}, {}]]
 
 
+def test_paths_are_drawn_if_there_is_a_plotter(tmp_path):
+    venv = episodes()
+    venv.frames = {(k, e): np.zeros((2, 2)) for k in range(4) for e in range(2)}
+    venv.tables["reset_obs"] = np.zeros((9, 2, 1, 2))
+    options = (
+        "env.save_full_observations=true",
+        "env.wrappers.multi_step.pass_full_observations=true",
+        "render_num=2",
+        "plotter._target_=env.plot_traj.TrajPlotter",
+        "plotter.env_type=avoid",
+    )
+    make_agent(tmp_path, *options, venv=venv).run()
+    (picture,) = (tmp_path / "render").iterdir()
+    assert picture.name == "traj-0.png"
+
+
 def test_more_videos_than_environments_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"render_num must be <= env\.n_envs=2, got 3"):
         make_agent(tmp_path, "env.save_video=true", "render_num=3")

@@ -44,13 +44,18 @@ def test_base_class_leaves_the_policy_open(tmp_path):
 # -- advantages ----------------------------------------------------------------------
 
 
+def estimate_of(agent, rollout):
+    obs = agent.observations(rollout.obs)
+    return agent.estimate(rollout, obs, rollout.rewards)
+
+
 def estimate(tmp_path, *overrides, **ends):
     """Values 1, 2, 3, then 8; rewards 10, 20, 30; gamma and lambda 1/2."""
     rollout = make_rollout(
         [[10], [20], [30]], obs=[[1], [2], [3]], last_obs=[8], **ends
     )
     agent = make_agent(tmp_path, *overrides)
-    values, advantages, returns = agent.estimate(rollout, rollout.rewards)
+    values, advantages, returns = estimate_of(agent, rollout)
     assert values.tolist() == [[1], [2], [3]]
     np.testing.assert_allclose(returns, advantages + values)
     assert advantages.dtype == np.float64
@@ -112,16 +117,15 @@ def test_environments_do_not_mix(tmp_path):
         truncated=[(0, 1)],
         final_obs={(0, 1): 6.0},
     )
-    _, advantages, _ = make_agent(tmp_path).estimate(rollout, rollout.rewards)
+    _, advantages, _ = estimate_of(make_agent(tmp_path), rollout)
     assert advantages.tolist() == [[10 + 0.25 * 19.5, 4], [19.5, 1]]
 
 
 def test_values_are_computed_in_slices(tmp_path):
     agent = make_agent(tmp_path, "train.logprob_batch_size=3")
-    obs = {"state": np.arange(8.0).reshape(4, 2, 1, 1)}
-    values = agent.values_of(obs)
+    values = agent.values_of({"state": np.arange(8.0).reshape(8, 1, 1)})
     assert agent.value_rows == [3, 3, 2]
-    assert values.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert values.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 # -- rewards -------------------------------------------------------------------------

@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from agent.finetune.train_replay_agent import as_rows
+from agent.common.replay import transitions
 from tests.agent.fakes import StubReplayAgent, make_rollout, scripted
 from tests.agent.tiny import tiny_config
 from util.checkpoint import load_state
@@ -102,7 +102,7 @@ def test_transitions_are_rows_that_do_not_cross_episodes(tmp_path):
         truncated=[(0, 1)],
         final_obs={(0, 1): 99.0},
     )
-    rows = make_agent(tmp_path).transitions(rollout)
+    rows = transitions(rollout, 10)
     assert {key: value.dtype for key, value in rows.items()} == dict.fromkeys(
         ("obs", "next_obs", "actions", "rewards", "terminated"), np.float32
     )
@@ -118,7 +118,7 @@ def test_broken_steps_are_not_learnt_from(tmp_path):
     rollout = make_rollout(
         [[1, 0]], obs=[[10, 11]], truncated=[(0, 1)], broken=[(0, 1)]
     )
-    assert make_agent(tmp_path).transitions(rollout)["obs"].ravel().tolist() == [10]
+    assert transitions(rollout, 10)["obs"].ravel().tolist() == [10]
 
 
 def test_training_fills_the_buffer_and_evaluation_does_not(tmp_path):
@@ -127,11 +127,6 @@ def test_training_fills_the_buffer_and_evaluation_does_not(tmp_path):
         agent.iterate()
         sizes.append(len(agent.buffer))
     assert sizes == [2, 4, 6, 8, 8, 10]
-
-
-def test_batches_have_observations_by_name():
-    batch = as_rows({"obs": 1, "next_obs": 2, "rewards": 3})
-    assert batch == {"obs": {"state": 1}, "next_obs": {"state": 2}, "rewards": 3}
 
 
 def test_learning_starts_after_the_exploration(tmp_path):

@@ -42,6 +42,19 @@ def test_compiled_functions_are_traced_once(compiled):
     assert agent.validate_batch.experimental_get_tracing_count() == 1
 
 
+def test_nothing_is_dropped_in_validation(tmp_path):
+    agent = make_agent(tmp_path, "model.network.dropout=0.5", "train.train_split=0.9")
+    rows = np.arange(3)
+    found = [float(agent.validate_batch(agent.tensors, rows)) for _ in range(2)]
+    assert found[0] == found[1]
+    trained = [float(agent.loss(_batch(agent, rows))[0]) for _ in range(2)]
+    assert trained[0] != trained[1]
+
+
+def _batch(agent, rows):
+    return agent.dataset.gather_tensors(agent.tensors, rows, *agent.dataset.sizes)
+
+
 def test_metrics_are_those_of_the_reference(compiled):
     rows = read_metrics(compiled[1] / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2, 3]

@@ -134,12 +134,26 @@ def test_videos_that_nobody_records_are_reported(caplog):
         ({"wrappers": {"robomimic_image": {}}}, "the family 'robomimic' are not"),
         ({"wrappers": {"multistep": {}}}, "'multistep'; the nearest is 'multi_step'"),
         ({"use_image_obs": True}, "env.use_image_obs: .* has no image observations"),
+        (
+            {"shape_meta": {"obs": {"state": {"shape": [5]}}}},
+            r"obs\.state.* \[4\], got",
+        ),
+        ({"shape_meta": {"obs": {"rgb": {"shape": [3]}}}}, "obs.rgb.* no such observ"),
+        (
+            {"shape_meta": {"action": {"shape": [3]}}},
+            r"action\.shape must .* \[2\], got",
+        ),
         ({"id": "Pointless-v0"}, "env.name='Pointless-v0' is not known"),
     ],
 )
 def test_impossible_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         make(**arguments)
+
+
+def test_shapes_that_fit_are_accepted():
+    shapes = {"obs": {"state": {"shape": [4]}}, "action": {"shape": [2]}}
+    assert make(shape_meta=OmegaConf.create(shapes)).num_envs == 2
 
 
 def test_unknown_arguments_are_refused():

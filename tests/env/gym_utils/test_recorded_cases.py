@@ -11,7 +11,12 @@ FILES = sorted((Path(__file__).parents[2] / "parity" / "env").glob("*.npz"))
 
 def test_there_are_cases_of_every_class():
     names = [path.stem for path in FILES]
-    for start, count in (("multistep", 16), ("wrapper_mujoco", 2), ("async", 2)):
+    for start, count in (
+        ("multistep", 16),
+        ("wrapper_mujoco", 2),
+        ("wrapper_d3il", 2),
+        ("async", 2),
+    ):
         assert sum(name.startswith(start) for name in names) == count
 
 

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.common.critic import CriticObs, CriticObsAct, ViTCritic, flat_state
+from model.common.critic import (
+    CriticObs,
+    CriticObsAct,
+    ViTCritic,
+    flat_state,
+    repeat_rows,
+)
 from model.common.mlp import MLP, ResidualMLP
 from tests.model.fakes import count_parameters, normal, set_parameters, states
 from tests.model.images import encoder, seen
@@ -20,6 +26,14 @@ def test_flat_state_keeps_its_width_for_an_unknown_batch():
     spec = tf.TensorSpec([None, 2, 3])
     function = tf.function(lambda s: flat_state({"state": s}))
     assert function.get_concrete_function(spec).outputs[0].shape.as_list() == [None, 6]
+
+
+def test_repeated_rows_follow_each_other():
+    cond = {"state": tf.constant([[[1.0]], [[2.0]]])}
+    assert repeat_rows(cond, 1) is cond
+    repeated = repeat_rows(cond, 3)["state"].numpy()
+    assert repeated.ravel().tolist() == [1, 1, 1, 2, 2, 2]
+    assert repeated.shape == (6, 1, 1)
 
 
 # -- V(s) -----------------------------------------------------------------------------

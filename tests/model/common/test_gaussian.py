@@ -76,6 +76,15 @@ def test_sample_replays_its_noise_within_the_clip(mode):
     np.testing.assert_allclose(actions, expected.reshape(3, 2, 2), rtol=1e-6)
 
 
+def test_one_source_of_draws_serves_several_samples():
+    model, cond = policy(mean=1.0), states(3)
+    first, second = normal(3, 4, seed=1), normal(3, 4, seed=2)
+    draws = model.draws([first, second])
+    for noise in (first, second):
+        sample = model(cond, noise=draws)
+        np.testing.assert_allclose(sample, 1 + noise.reshape(3, 2, 2), rtol=1e-5)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_samples_differ_and_follow_the_given_generator(mode):
     model = policy()
@@ -233,6 +242,22 @@ def test_constant_deviation_may_become_a_learned_one(tmp_path):
         np.testing.assert_array_equal(value, state[f"network.mlp_mean.{key}"])
 
 
+def test_learned_deviation_may_become_a_constant_one(tmp_path):
+    save_torch_file({"model": weights(4.0, learn_fixed_std=True)}, tmp_path / "a.pt")
+    model = from_file(tmp_path / "a.pt", network_options={"fixed_std": 0.3})
+    assert first_bias(model) == 4.0
+    np.testing.assert_allclose(model.network(states(1))[1], np.full((1, 4), 0.3))
+
+
+def test_augmentation_and_dropout_may_differ_from_those_of_the_checkpoint(tmp_path):
+    model = GaussianModel(network(dropout=0.3), STEPS)
+    meta = model.description()
+    meta["network"]["augment"] = True
+    save_state(tmp_path / "state_1", {"model": model.state_dict()}, meta)
+    copy = from_file(tmp_path / "state_1", network_options={"dropout": 0.0})
+    assert first_bias(copy) == first_bias(model)
+
+
 def test_other_entries_of_a_fine_tuned_model_are_ignored(tmp_path):
     state = {**weights(4.0), "critic.Q1.weight": np.zeros(3, np.float32)}
     save_torch_file({"model": state}, tmp_path / "a.pt")
@@ -244,7 +269,6 @@ def test_other_entries_of_a_fine_tuned_model_are_ignored(tmp_path):
     [
         ({"cond_dim": 5}, r"a.pt is of another task .* \(3, 5\), expected \(3, 2\)"),
         ({"fixed_std": None}, "a.pt is of another task or network: .*shape"),
-        ({"learn_fixed_std": True}, r"a.pt .*unexpected \['logvar'\].*another task"),
     ],
 )
 def test_checkpoint_of_another_task_is_refused(tmp_path, other, message):
@@ -289,6 +313,16 @@ def test_own_checkpoint_made_with_other_settings_is_refused(tmp_path):
 
 def test_state_dict_has_the_prefix_of_the_reference():
     assert list(policy().state_dict()) == ["network.mean", "network.std"]
+
+
+def test_parts_that_draw_take_the_generator_of_the_model():
+    model = GaussianModel(network(dropout=0.5, mlp_dims=[8, 8]), STEPS)
+    draws = []
+    for seed in (3, 3, 4):
+        model.set_rng(tf.random.Generator.from_seed(seed, alg="philox"))
+        draws.append(model.network(states(5))[0].numpy())
+    assert (draws[0] == draws[1]).all()
+    assert (draws[0] != draws[2]).any()
 
 
 def test_unknown_argument_is_refused():

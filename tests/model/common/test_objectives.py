@@ -3,8 +3,11 @@ import pytest
 import tensorflow as tf
 
 from model.common.objectives import (
+    bellman_error,
     clamp_logprob,
     clip_to_quantiles,
+    conservative_gap,
+    expectile_loss,
     gae,
     normalise,
     polyak,
@@ -12,8 +15,10 @@ from model.common.objectives import (
     q_target,
     ratio_diagnostics,
     value_loss,
+    value_regression,
 )
 from tests.modes import MODES, in_mode
+from util.config import compat_scope
 from util.torch_to_tf import nn_Parameter
 
 NEVER = np.zeros((3, 1), bool)
@@ -179,6 +184,66 @@ def test_q_target_by_hand_without_gradient(mode):
     function = in_mode(lambda v: q_target(rewards, terminated, v, 0.9), mode)
     np.testing.assert_allclose(function(tf.constant([10.0, 10.0])), [10.0, 2.0])
     assert gradient_of(function, np.float32([10, 10])) is None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_values_are_regressed_one_by_one(mode):
+    values, targets = tf.constant([[1.0], [2.0]]), tf.constant([1.0, 4.0])
+    loss = in_mode(value_regression, mode)(values, targets)
+    assert loss.numpy() == pytest.approx((0 + 4) / 2)
+
+
+def test_values_are_regressed_on_all_targets_in_the_reference():
+    values, targets = tf.constant([[1.0], [2.0]]), tf.constant([1.0, 4.0])
+    with compat_scope({"awr_broadcast": True}):
+        loss = value_regression(values, targets)
+    assert loss.numpy() == pytest.approx((0 + 9 + 1 + 4) / 4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_expectile_loss_by_hand(mode):
+    diff = tf.constant([2.0, -3.0, 0.0])
+    loss = in_mode(expectile_loss, mode)(diff)
+    np.testing.assert_allclose(loss, [0.8 * 4, 0.2 * 9, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(expectile_loss(diff, 0.5), [2.0, 4.5, 0.0], rtol=1e-6)
+
+
+def test_expectile_loss_is_least_above_the_mean():
+    # 0.8 (1 - v) = 0.2 (v - 0) at v = 0.8.
+    slope = gradient_of(
+        lambda v: expectile_loss(tf.constant([0.0, 1.0]) - v), np.float32(0.8)
+    )
+    assert slope.numpy() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_bellman_errors_of_all_critics_are_added(mode):
+    qs = tf.constant([1.0, 2.0]), tf.constant([0.0, 4.0])
+    error = in_mode(bellman_error, mode)(qs, tf.constant([1.0, 3.0]))
+    assert error.numpy() == pytest.approx((0 + 1) / 2 + (1 + 1) / 2)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_conservative_gap_by_hand(mode):
+    others = tf.constant(np.log(np.float32([[[1, 3], [4, 4]], [[1, 1], [2, 6]]])))
+    values = tf.constant([[0.0, 1.0], [0.5, 3.0]])
+
+    def both(others, values):
+        free = conservative_gap(others, values, -np.inf, np.inf)
+        return free, conservative_gap(others, values, 0.0, 1.0)
+
+    free, clipped = in_mode(both, mode)(others, values)
+    gaps = np.log([[4, 8], [2, 8]]) - values
+    np.testing.assert_allclose(free, np.mean(gaps, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(clipped, np.clip(gaps, 0, 1).mean(1), rtol=1e-5)
+
+
+def test_conservative_gap_pushes_the_highest_values_most():
+    slope = gradient_of(
+        lambda x: conservative_gap(x, tf.zeros([1]), -np.inf, np.inf),
+        np.log(np.float32([[1, 3]])),
+    )
+    np.testing.assert_allclose(slope, [[0.25, 0.75]], rtol=1e-5)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -6,6 +6,7 @@ from model.common.critic import CriticObsAct
 from model.common.mlp_gaussian import Gaussian_MLP
 from model.rl.gaussian_sac import SAC_Gaussian
 from tests.model.fakes import normal, states
+from tests.model.rl.transitions import parts_of_state, trained_parts
 from tests.modes import MODES, in_mode
 
 ROWS, WIDTH = 5, 2
@@ -36,21 +37,8 @@ def squashed_sample(model, obs):
     return np.float32(np.tanh(u)).reshape(ROWS, 1, WIDTH), logprob.sum(-1)
 
 
-def trained_parts(model, loss) -> set[str]:
-    """Prefixes of the parameters that a loss has gradients for."""
-    with tf.GradientTape() as tape:
-        value = loss()
-    gradients = tape.gradient(value, model.parameters())
-    return {
-        name.split(".")[0]
-        for (name, _), gradient in zip(model.named_parameters(), gradients, strict=True)
-        if gradient is not None
-    }
-
-
 def test_modules_are_saved_in_the_order_of_the_reference(model):
-    names = dict.fromkeys(key.split(".")[0] for key in model.state_dict())
-    assert list(names) == ["network", "critic", "target_critic"]
+    assert parts_of_state(model) == ["network", "critic", "target_critic"]
 
 
 def test_targets_start_as_independent_copies():

@@ -27,6 +27,8 @@ def test_observations_map_to_minus_one_and_one():
     obs = np.array([[-1.0, 0.0], [3.0, 0.0], [1.0, 1e-6]])
     expected = [[-1.0, -1.0], [1.0, -1.0], [0.0, 1.0]]
     np.testing.assert_allclose(ranges.normalize_obs(obs), expected, atol=1e-6)
+    back = ranges.unnormalize_obs(ranges.normalize_obs(obs))
+    np.testing.assert_allclose(back, obs, rtol=1e-12, atol=1e-12)
 
 
 def test_actions_map_from_minus_one_and_one_without_clipping():

@@ -1,0 +1,1 @@
+"""Studies: several runs with a question, as one command that can be continued."""
