@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box, Dict
 from omegaconf import DictConfig
 
 from agent.common.rollout import Rollout
@@ -24,7 +25,11 @@ def make_agent(cfg: DictConfig, envs: bool = False) -> Any:
     kind = resolve_target(cfg._target_)
     if "train_dataset" in cfg or envs:
         return kind(cfg)
-    return kind(cfg, venv=SimpleNamespace(num_envs=cfg.env.n_envs))
+    state = Box(-np.inf, np.inf, (cfg.cond_steps, cfg.obs_dim), np.float32)
+    venv = SimpleNamespace(
+        num_envs=cfg.env.n_envs, single_observation_space=Dict({"state": state})
+    )
+    return kind(cfg, venv=venv)
 
 
 class Sampling:

@@ -21,6 +21,8 @@ import tensorflow as tf
 from omegaconf import DictConfig, OmegaConf
 
 from agent.common.rollout import to_tensors
+from agent.dataset.gather import discounted_returns
+from agent.finetune.train_rwr_diffusion_agent import TrainRWRDiffusionAgent
 from tests.fakes import ScriptedVectorEnv
 from tests.parity.block_cases import episode_arrays
 from tests.parity.build import ENSEMBLE, load_parameters, running
@@ -162,7 +164,16 @@ class FinetuningTrace:
             **{f"{key}_trajs": value for key, value in rollout.extras.items()},
             **{f"obs_trajs/{key}": value for key, value in rollout.obs.items()},
         }
+        if isinstance(self.agent, TrainRWRDiffusionAgent):
+            found["returns_trajs_split"] = self._returns(rollout, episodes.spans)
         self.recorder.add("rollout", {**values, **found})
+
+    def _returns(self, rollout: Any, spans: np.ndarray) -> np.ndarray:
+        """Discounted returns within the episodes of a rollout."""
+        pieces = [rollout.rewards[a : b + 1, env] for env, a, b in spans]
+        lengths = np.array([len(piece) for piece in pieces])
+        gamma = self.agent.cfg.train.gamma
+        return discounted_returns(np.concatenate(pieces), lengths, gamma)
 
     def on_augmented(self, images: Any) -> None:
         """Shifted images by row (step, env)."""
@@ -293,6 +304,53 @@ class FinetuningTrace:
         flat = {"inds": rows, "guided_action": guided}
         self.recorder.add("guided", flat)
         self.recorder.add("actor_update", {"inds": rows, "loss_actor": loss})
+
+    def on_td(self, steps: Any, values: Any, targets: Any) -> None:
+        """Values and targets before the critic learns; the reference's line is passed
+        twice."""
+        rows = {f"{key}_trajs": steps[key] for key in ("obs", "terminated")}
+        rows["reward_trajs"] = steps["rewards"]
+        flat_obs = steps["obs"].reshape(-1, *steps["obs"].shape[2:])
+        found = {"values_trajs": values, "td_trajs": targets}
+        flat = {"obs_t": flat_obs, "td_t": targets.reshape(-1)}
+        for _ in range(2):
+            self.recorder.add("td", {**rows, **found, **flat})
+
+    def on_adv(self, values: Any, targets: Any) -> None:
+        """Values, targets and advantages before the actor learns; twice, too."""
+        found = {"values_trajs": values, "td_trajs": targets}
+        for _ in range(2):
+            self.recorder.add("adv", {**found, "advantages_trajs": targets - values})
+
+    def on_weights(self, rows: Any) -> None:
+        """Rows of reward-weighted regression."""
+        values = {
+            "returns_trajs_split": rows["returns"],
+            "rewards_k": rows["returns"],
+            "rewards_k_scaled": rows["weights"],
+            "obs_k/state": rows["state"],
+            "samples_k": rows["samples"],
+        }
+        self.recorder.add("weights", values)
+
+    def on_weighted_round(self, rows: Any, batch: Any, losses: Any) -> None:
+        """A round of a weighted regression, of the critic or of the policy."""
+        if "targets" in batch:
+            loss = losses["loss - critic"]
+            self.recorder.add("critic_update", {"inds": rows, "loss_critic": loss})
+        elif "advantages" in batch:
+            own = tf.constant(batch["advantages"][0])
+            values = {
+                "advantages_b": self.agent.normalise(own),
+                "advantages_b_scaled": self.agent.weigh(own),
+            }
+            loss = losses["loss - actor"]
+            self.recorder.add(
+                "actor_update", {**values, "inds": rows, "loss_actor": loss}
+            )
+        else:
+            values = {"inds_b": rows, "rewards_b": batch["weights"][0]}
+            self.recorder.add("update", {**values, "loss": losses["loss"]})
 
     def on_itr(self, **_: Any) -> None:
         """Parameters and learning rates at the end of an iteration."""

@@ -44,7 +44,7 @@ def replay(case: Case, mode: str) -> Produced:
 def _kind(meta: Mapping[str, Any]) -> str:
     """What a case is about, by its method; PPO's blocks only among blocks."""
     name, method = str(meta["class"]), str(meta["method"])
-    if method == "buffer flatten":
+    if method in ("buffer flatten", "advantage weights", "reward weights"):
         return method
     if "(block" in name and not name.startswith("TrainPPO"):
         return name
@@ -112,6 +112,58 @@ def ppo_agent(settings: Mapping[str, Any]) -> Iterator[Any]:
         agent.trace = lambda *_, **__: None
         yield agent
         agent.logger.close()
+
+
+def _td_values(case: Case, mode: str) -> Produced:
+    """Targets of AWR's values."""
+    from agent.finetune.train_awr_diffusion_agent import td_values
+
+    names = ("states", "rewards", "terminateds", "state_values")
+    inputs = [case.inputs()[name] for name in names]
+    return {"out/tds": td_values(*inputs, **case.meta["call"])}
+
+
+def _advantage_weights(case: Case, mode: str) -> Produced:
+    """AWR's weights of a batch."""
+    from agent.finetune.train_awr_diffusion_agent import TrainAWRDiffusionAgent
+
+    agent = object.__new__(TrainAWRDiffusionAgent)
+    agent.cfg = OmegaConf.create({"train": case.meta["call"]})
+    advantages = tf.constant(case.inputs()["advantages"])
+    scaled = agent.normalise(advantages)
+    return {"out/normalized": scaled, "out/weights": agent.weigh(advantages)}
+
+
+def _reward_weights(case: Case, mode: str) -> Produced:
+    """RWR's episodes, returns and weights."""
+    from agent.common.episodes import find_spans
+    from agent.dataset.gather import discounted_returns
+    from agent.finetune.train_rwr_diffusion_agent import TrainRWRDiffusionAgent
+
+    inputs, call = case.inputs(), case.meta["call"]
+    agent = object.__new__(TrainRWRDiffusionAgent)
+    agent.cfg = OmegaConf.create({"train": call})
+    rollout = make_rollout(
+        inputs["reward"],
+        firsts=inputs["firsts"],
+        obs={"state": inputs["obs"]},
+        extras={"samples": inputs["samples"]},
+    )
+    rows, spans = agent.weigh(rollout), find_spans(inputs["firsts"])
+    pieces = [inputs["reward"][a : b + 1, env] for env, a, b in spans]
+    lengths = np.array([len(piece) for piece in pieces])
+    rewards = np.concatenate(pieces)
+    return {
+        "out/episodes_start_end": spans,
+        "out/reward_trajs_split/lengths": lengths,
+        "out/reward_trajs_split/concat": rewards,
+        "out/reward_to_go": discounted_returns(rewards, lengths, call["gamma"]),
+        "out/normalized": rows["returns"],
+        "out/rewards_k": rows["returns"],
+        "out/weights": rows["weights"],
+        "out/obs_k": rows["state"],
+        "out/samples_k": rows["samples"],
+    }
 
 
 def _buffer_of_vector_steps(case: Case, mode: str) -> Produced:
@@ -303,6 +355,9 @@ def _clip(case: Case, mode: str) -> Produced:
 
 PARTS: dict[str, Callable[[Case, str], Produced]] = {
     "GAE loop": _advantages,
+    "td_values": _td_values,
+    "advantage weights": _advantage_weights,
+    "reward weights": _reward_weights,
     "buffer flatten": _buffer_of_vector_steps,
     "episode summary": _episodes,
     "minibatch indexing": _minibatches,

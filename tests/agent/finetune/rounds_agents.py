@@ -48,6 +48,25 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"target_ema_rate": 0.1, "action_lr": 0.05, "action_gradient_steps": 2},
     ),
 }
+# Those whose rounds are their own.
+WEIGHTED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "awr": (
+        "AWRDiffusion",
+        {"critic": _VALUE},
+        {"beta": 2.0, "max_adv_weight": 5.0, "critic_update_ratio": 2},
+    ),
+    "rwr": (
+        "RWRDiffusion",
+        {},
+        {
+            "beta": 2.0,
+            "max_reward_weight": 5.0,
+            "lr": 1e-3,
+            "weight_decay": 0,
+            "lr_scheduler": {"first_cycle_steps": 9, "warmup_steps": 1, "min_lr": 1e-4},
+        },
+    ),
+}
 _SHARED = {
     "buffer_size": 100,
     "replay_ratio": 4,
@@ -63,18 +82,19 @@ def make_agent(kind: str, folder: Path, **settings: Any) -> Any:
     """An agent that collects 2 x 4 transitions and takes 8 rounds in an iteration.
 
     Args:
-        kind: A key of `KINDS`.
+        kind: A key of `KINDS` or `WEIGHTED`.
         folder: Of the run.
         **settings: Of the training.
     """
-    name, critics, own = KINDS[kind]
+    name, critics, own = (KINDS | WEIGHTED)[kind]
     cfg = tiny_config("ppo", folder, "horizon_steps=2")
     resume = settings.pop("resume", None)
     model = OmegaConf.to_container(cfg.model)
-    kept = ("horizon_steps", "obs_dim", "action_dim", "denoising_steps", "actor")
+    kept = ("horizon_steps", "obs_dim", "action_dim", "denoising_steps")
     cfg.model = {
         "_target_": f"model.diffusion.diffusion_{kind}.{name}",
         **{key: model[key] for key in kept},
+        "actor" if critics else "network": model["actor"],
         **critics,
     }
     cfg.train = {**cfg.train, **_SHARED, **own, **settings}
