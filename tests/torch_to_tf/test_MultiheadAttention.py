@@ -206,7 +206,9 @@ def test_dropout_is_for_training_only_and_several_devices_refuse_it():
     assert not np.array_equal(alone(layer, x), alone(layer, x))
     layer.eval()
     np.testing.assert_array_equal(alone(layer, x), alone(layer, x))
-    with pytest.raises(ValueError, match="must draw nothing, got a nn_MultiheadAttention"):
+    with pytest.raises(
+        ValueError, match="must draw nothing, got a nn_MultiheadAttention"
+    ):
         nn_DataParallel(("/CPU:0", "/CPU:0"), layer)
 
 
