@@ -22,7 +22,11 @@ demo: setup ## Pre-train, fine-tune and evaluate on Hopper, ending with a pictur
 	$(RUN) -m script.demo
 
 test: setup ## All tests, with real simulators and parity with PyTorch
-	$(RUN) -m pytest -n 2 --dist loadfile tests
+	@# In parts: what is compiled stays in memory until a process ends.
+	$(RUN) -m pytest -n 2 --dist loadfile tests/torch_to_tf
+	$(RUN) -m pytest -n 2 --dist loadfile tests/model tests/parity
+	$(RUN) -m pytest -n 2 --dist loadfile tests --ignore=tests/torch_to_tf \
+		--ignore=tests/model --ignore=tests/parity
 
 bench: setup ## Speed against plain PyTorch, on a quiet machine: docs/results/bench.md
 	$(RUN) -m tests.bench --wait
