@@ -37,6 +37,8 @@ from tests.agent.two_devices import CASES, make, split_cpu
 from util.config import resolve_target
 
 ACCELERATOR = "/CPU:1"
+# Of functions, and of single operations that Python runs (bounds of a slice).
+ARGUMENTS = {"_Arg", "_DeviceArg"}
 RUNTIME = {"_Arg", "_Retval", "_Send", "_Recv", "_HostSend", "_HostRecv"}
 # Made by TensorFlow where a graph is to run on a CPU.
 CPU_ONLY = {"_UnaryOpsComposition"}
@@ -75,7 +77,7 @@ def _crossings(nodes: dict[str, Any]) -> Iterator[str]:
         source = nodes[_source(node.input[0])]
         while source.op in ("Identity", "Switch"):
             source = nodes[_source(source.input[0])]
-        if source.op != "_Arg" and not node.attr["client_terminated"].b:
+        if source.op not in ARGUMENTS and not node.attr["client_terminated"].b:
             receiver = node.attr["recv_device"].s.decode()[-6:]
             yield f"{source.op} {source.name} is sent to {receiver}"
 
