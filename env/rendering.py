@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import logging
 import os
 import subprocess
 import sys
@@ -71,6 +72,8 @@ def choose_renderer() -> str:
             # Mesa in software starts threads for each picture, which here are too
             # small for that: ten environments take 0.6 ms a picture instead of 6.
             os.environ.setdefault("LP_NUM_THREADS", "0")
+            # PyOpenGL tells everybody that it has no compiled part, which nobody needs.
+            logging.getLogger("OpenGL.acceleratesupport").setLevel(logging.WARNING)
             return name
         reasons[name] = reason
     tried = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())

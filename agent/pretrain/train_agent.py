@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import namedtuple
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from omegaconf import DictConfig
 
+from agent.common.blocks import gradients_in_blocks
 from agent.common.checkpoints import AttributeState, ModuleState, RunCheckpoints
 from agent.common.learner import Learner
 from agent.common.rollout import NonFiniteError
@@ -27,6 +29,11 @@ from util.seeding import HostDraws, Seeds
 from util.torch_to_tf import clone_network, nn_DataParallel
 
 logger = logging.getLogger(__name__)
+
+# Images that a processor learns from at once, without XLA. A step on 256 of them, which
+# takes 0.93 s under XLA, then takes 0.68 s, 0.72 s with all at once
+# (docs/results/bench_notes.md). XLA's gradients of weights are the slower ones.
+IMAGE_BLOCK_SIZE = 64
 
 
 class EMA:
@@ -113,8 +120,11 @@ class PreTrainAgent:
         self.tensors = self.dataset.tensors()
         devices = shared_devices(cfg.get("device", "auto"))
         self.parallel = nn_DataParallel(devices, self.model.network)
+        on_cpu = "CPU" in self.learner.params[0].value.device
+        in_blocks = on_cpu and self.dataset.images is not None
+        self.block_size = IMAGE_BLOCK_SIZE if in_blocks else None
         # XLA compiles for one device. Its draws differ from those made without it.
-        jit = len(devices) < 2
+        jit = len(devices) < 2 and not in_blocks
         self._compiled_draws = tf.function(self.loss_draws, jit_compile=True)
         self.run_block = tf.function(self._run_block, jit_compile=jit)
         self.run_step = tf.function(self._run_step, jit_compile=jit)
@@ -163,15 +173,27 @@ class PreTrainAgent:
         self, tensors: Any, rows: tf.Tensor, tau: tf.Tensor, noise: Sequence | None
     ) -> dict[str, tf.Tensor]:
         """One step on the items at `rows` (B,); the EMA moves by `tau`."""
-        batch = self.dataset.gather_tensors(tensors, rows, *self.dataset.sizes)
+        size = self.block_size if noise is None else None
         if noise is None and self.parallel.modules:
-            noise = self._compiled_draws(batch)
-        with tf.GradientTape() as tape, self.parallel.on():
-            loss, metrics = self.loss(batch, noise)
-        self.learner.apply(tape.gradient(loss, self.learner.params))
+            noise, size = self._compiled_draws(self._batch(tensors, rows)), None
+
+        def evaluate(rows: tf.Tensor, _: dict) -> tuple[tf.Tensor, Any]:
+            loss, metrics = self.loss(self._batch(tensors, rows), noise)
+            terms = {"loss": loss, **metrics}
+            return loss, namedtuple("Terms", terms)(**terms)
+
+        with self.parallel.on():
+            terms, grads = gradients_in_blocks(
+                lambda rows: {}, evaluate, rows, self.learner.params, size
+            )
+        self.learner.apply(grads)
         if tau > 0.0:
             self.ema.step(tau)
-        return {"loss": loss, **metrics}
+        return terms._asdict()
+
+    def _batch(self, tensors: Any, rows: tf.Tensor) -> Any:
+        """The items at rows (B,)."""
+        return self.dataset.gather_tensors(tensors, rows, *self.dataset.sizes)
 
     def _run_block(
         self, tensors: Any, rows: tf.Tensor, taus: tf.Tensor
@@ -196,9 +218,8 @@ class PreTrainAgent:
 
     def _validate_batch(self, tensors: Any, rows: tf.Tensor) -> tf.Tensor:
         """Loss of the items at `rows` (B,), nothing dropped or shifted."""
-        batch = self.dataset.gather_tensors(tensors, rows, *self.dataset.sizes)
         self.model.eval()
-        loss, _ = self.loss(batch)
+        loss, _ = self.loss(self._batch(tensors, rows))
         self.model.train()
         return loss
 

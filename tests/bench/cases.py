@@ -12,7 +12,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from tests.bench import matmul
-from tests.bench.leaves import layer_widths, leaf, write_episodes
+from tests.bench.leaves import layer_widths, leaf, observations, write_episodes
 from tests.bench.matmul import Products
 
 SIDES = ("torch", "ours")
@@ -24,6 +24,7 @@ MODULES = {
 }
 MATMUL = "matmul of "
 BY_ROW = " by row"
+ONCE = " encoding once"
 STEPPING = "d "
 PROCESSES = "one process each"
 NO_LIMIT = ("train.target_kl=null", "train.update_epochs=1")
@@ -51,7 +52,19 @@ CASES = {
     "c50000": Case("PPO update, 50,000 pairs", "minibatch", 4.0),
     "d": Case("environment steps, 40 Hoppers, chunks of 4", "env step", 3.0),
     "e": Case("one whole iteration of the Hopper leaf", "iteration", 4.0),
+    "f act": Case("U-Net, action sampling, 50 envs x 20 steps", "call", 3.0),
+    "f clone": Case("U-Net, cloning step, batch 256, with EMA", "step", 2.0),
+    "f update": Case("U-Net, PPO update, 10,000 pairs", "minibatch", 2.0),
+    "g act": Case("ViT, action sampling, 50 envs x 5 steps (DDIM)", "call", 3.0),
+    "g clone": Case("ViT, cloning step, batch 256, with EMA", "step", 2.0),
+    "g update": Case("ViT, PPO update, 500 pairs", "minibatch", 2.0),
 }
+LEAVES = {"f": "unet", "g": "image"}  # of cases with networks of their own
+# Steps of an epoch of behaviour cloning, and with less work.
+CLONING_STEPS = {"b": (400, 100), "f clone": (50, 50), "g clone": (3, 1)}
+# Minibatches of a call and chunk steps of the rollout that they are drawn from: enough
+# for the critic to be asked per pair, as in the experiments.
+UPDATES = {"f update": (2, 200), "g update": (2, 10)}
 
 
 @dataclass
@@ -73,21 +86,29 @@ def config(case: str, folder: Path, quick: bool = False) -> DictConfig:
         folder: For files.
         quick: Less work in a call.
     """
-    if case == "b":
-        cfg = leaf("pretrain", folder)
-        items = cfg.train.batch_size * cloning_steps(quick)
-        path = Path(cfg.train_dataset_path)
-        write_episodes(path, cfg.obs_dim, cfg.action_dim, items)
+    if "clone" in case or case == "b":
+        cfg = leaf(" ".join(["pretrain", *_network(case)]), folder)
+        write_episodes(cfg, cfg.train.batch_size * cloning_steps(case, quick))
         return cfg
     if case.startswith("c"):
         return leaf("finetune", folder, *NO_LIMIT, f"train.batch_size={case[1:]}")
+    if "update" in case:
+        # The two minibatches of a call make one step.
+        accumulate = ("train.grad_accumulate=2",) if case[0] == "g" else ()
+        return leaf(f"finetune {LEAVES[case[0]]}", folder, *NO_LIMIT, *accumulate)
     short = ("train.n_steps=50", "train.batch_size=5000")
-    return leaf("finetune", folder, *(short if case == "e" and quick else ()))
+    less = short if case == "e" and quick else ()
+    return leaf(" ".join(["finetune", *_network(case)]), folder, *less)
 
 
-def cloning_steps(quick: bool) -> int:
+def _network(case: str) -> list[str]:
+    """What the leaves of a case have in their name, if it has its own network."""
+    return [LEAVES[case[0]]] if case[0] in LEAVES else []
+
+
+def cloning_steps(case: str, quick: bool) -> int:
     """Steps of an epoch of behaviour cloning."""
-    return 100 if quick else 400
+    return CLONING_STEPS[case][quick]
 
 
 def prepare(side: str, case: str, cfg: DictConfig, quick: bool = False) -> Prepared:
@@ -108,18 +129,19 @@ def prepare(side: str, case: str, cfg: DictConfig, quick: bool = False) -> Prepa
     if case.startswith(STEPPING):
         made = module.Stepping(cfg, case.removeprefix(STEPPING))
         return Prepared(made, made.units, made.close)
-    if case == "a":
-        shape = (cfg.env.n_envs, cfg.cond_steps, cfg.obs_dim)
-        obs = np.random.default_rng(0).standard_normal(shape)
-        return Prepared(module.Sampling(cfg, obs))
-    if case == "b":
-        return Prepared(module.Cloning(cfg), cloning_steps(quick))
+    if case == "a" or " act" in case:
+        obs = observations(cfg, np.random.default_rng(0), cfg.env.n_envs)
+        options = {"encode_once": True} if case.endswith(ONCE) else {}
+        return Prepared(module.Sampling(cfg, obs, **options))
+    if case in CLONING_STEPS:
+        return Prepared(module.Cloning(cfg), cloning_steps(case, quick))
     if case == "e":
         made = module.Iterating(cfg)
         return Prepared(made, close=made.close)
-    batches, steps = epoch(cfg)
+    batches, steps = UPDATES.get(case) or epoch(cfg)
     options = {"by_row": True} if case.endswith(BY_ROW) else {}
-    return Prepared(module.Updating(cfg, steps, **options), batches)
+    pairs = batches * cfg.train.batch_size
+    return Prepared(module.Updating(cfg, steps, pairs, **options), batches)
 
 
 def epoch(cfg: DictConfig) -> tuple[int, int]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from tests.bench.robomimic import SIZES
 from util.config import ROOT, check_keys, compose
 
 LEAVES = {
@@ -16,6 +18,10 @@ LEAVES = {
     "finetune walker2d": ("gym/finetune/walker2d-v2", "ft_ppo_diffusion_mlp"),
     "finetune halfcheetah": ("gym/finetune/halfcheetah-v2", "ft_ppo_diffusion_mlp"),
     "pretrain": ("gym/pretrain/hopper-medium-v2", "pre_diffusion_mlp"),
+    "finetune unet": ("gym/finetune/hopper-v2", "ft_ppo_diffusion_unet"),
+    "pretrain unet": ("gym/pretrain/hopper-medium-v2", "pre_diffusion_unet"),
+    "finetune image": ("pixel/finetune/reacher", "ft_ppo_diffusion_mlp_img"),
+    "pretrain image": ("pixel/pretrain/reacher", "pre_diffusion_mlp_img"),
 }
 ALWAYS = ("wandb=null", "device=cpu")
 FINETUNE = (
@@ -39,15 +45,16 @@ def leaf(kind: str, folder: Path, *overrides: str) -> DictConfig:
         folder: Gets the normalisation file or data set, and the run.
         *overrides: `key=value`.
     """
-    own = PRETRAIN if kind == "pretrain" else FINETUNE
+    is_pretraining = kind.startswith("pretrain")
+    own = (*(PRETRAIN if is_pretraining else FINETUNE), *SIZES.get(kind, ()))
     where, name = LEAVES[kind]
-    given = (*ALWAYS, *own, *overrides, f"logdir={folder / kind}")
+    given = (*ALWAYS, *own, *overrides, f"logdir={folder / kind.replace(' ', '_')}")
     folders = {"DPPO_LOG_DIR": str(folder), "DPPO_DATA_DIR": str(folder)}
     with mock.patch.dict(os.environ, folders):
         cfg = compose(ROOT / "cfg" / where, name, given)
         check_keys(cfg, name, given)
         OmegaConf.resolve(cfg)
-    if kind != "pretrain" and cfg.get("normalization_path"):
+    if not is_pretraining and cfg.get("normalization_path"):
         write_ranges(Path(cfg.normalization_path), cfg.obs_dim, cfg.action_dim)
     return cfg
 
@@ -64,33 +71,56 @@ def write_ranges(path: Path, obs_dim: int, action_dim: int) -> None:
     )
 
 
-def write_episodes(path: Path, obs_dim: int, action_dim: int, items: int) -> None:
-    """A data set of `items` chunks of four actions, all from one episode."""
+def write_episodes(cfg: DictConfig, items: int) -> None:
+    """A data set of `items` chunks, all from one episode, where the leaf has it."""
     rng = np.random.default_rng(0)
-    steps = items + 3
+    steps = items + cfg.horizon_steps - 1
+    path = Path(cfg.train_dataset_path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    images = {}
+    if (shape := image_shape(cfg)) is not None:
+        images["images"] = rng.integers(0, 256, (steps, *shape), np.uint8)
     np.savez(
         path,
-        states=rng.uniform(-1, 1, (steps, obs_dim)).astype(np.float32),
-        actions=rng.uniform(-1, 1, (steps, action_dim)).astype(np.float32),
+        states=rng.uniform(-1, 1, (steps, cfg.obs_dim)).astype(np.float32),
+        actions=rng.uniform(-1, 1, (steps, cfg.action_dim)).astype(np.float32),
         traj_lengths=np.array([steps]),
+        **images,
     )
+
+
+def image_shape(cfg: DictConfig) -> tuple[int, ...] | None:
+    """C, H and W of what a leaf's networks see, if they see."""
+    shape = OmegaConf.select(cfg, "shape_meta.obs.rgb.shape")
+    return None if shape is None else tuple(shape)
+
+
+def observations(
+    cfg: DictConfig, rng: np.random.Generator, *shape: int
+) -> dict[str, np.ndarray]:
+    """Made-up observations of a leaf, (..., To, Do) and (..., To, C, H, W)."""
+    size = (*shape, cfg.cond_steps)
+    obs = {"state": rng.standard_normal((*size, cfg.obs_dim)).astype(np.float32)}
+    if (image := image_shape(cfg)) is not None:
+        obs["rgb"] = rng.integers(0, 256, (*size, *image), np.uint8)
+    return obs
 
 
 def layer_widths(cfg: DictConfig) -> dict[str, list[int]]:
     """Widths of the policy's and the critic's linear layers, first to last."""
     chunk = cfg.horizon_steps * cfg.action_dim
-    state = cfg.obs_dim * cfg.cond_steps
     network = cfg.model.get("actor") or cfg.model.network
-    widths = {
-        "actor": [chunk + network.time_dim + state, *network.mlp_dims, chunk],
-    }
+    widths = {}
+    if "mlp_dims" in network:
+        seen = cfg.obs_dim * cfg.cond_steps + network.get("spatial_emb", 0)
+        widths["actor"] = [chunk + network.time_dim + seen, *network.mlp_dims, chunk]
     if "critic" in cfg.model:
-        widths["critic"] = [state, *cfg.model.critic.mlp_dims, 1]
+        seen = cfg.obs_dim * cfg.cond_steps + cfg.model.critic.get("spatial_emb", 0)
+        widths["critic"] = [seen, *cfg.model.critic.mlp_dims, 1]
     return widths
 
 
-def rollout_arrays(cfg: DictConfig, steps: int) -> dict[str, np.ndarray]:
+def rollout_arrays(cfg: DictConfig, steps: int) -> dict[str, Any]:
     """What an iteration of `steps` chunk steps collects, made up but plausible.
 
     Each denoising step moves the chunk by about the noise that the likelihood expects.
@@ -101,10 +131,10 @@ def rollout_arrays(cfg: DictConfig, steps: int) -> dict[str, np.ndarray]:
     moves = 0.1 * rng.standard_normal((steps, envs, inner, *shape[3:]))
     start = 0.5 * rng.standard_normal(shape)
     chains = np.concatenate([start, start + np.cumsum(moves, axis=2)], axis=2)
-    obs = rng.standard_normal((steps + 1, envs, cfg.cond_steps, cfg.obs_dim))
+    obs = observations(cfg, rng, steps + 1, envs)
     return {
-        "obs": obs[:-1].astype(np.float32),
-        "last_obs": obs[-1].astype(np.float32),
+        "obs": {key: value[:-1] for key, value in obs.items()},
+        "last_obs": {key: value[-1] for key, value in obs.items()},
         "chains": chains.astype(np.float32),
         "rewards": rng.uniform(0, 4, (steps, envs)),
         "terminated": rng.uniform(size=(steps, envs)) < 0.05,

@@ -6,6 +6,7 @@ Relied on: `agent.act(obs, explore)`, `agent.update(rollout)`, `agent.run_epochs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from gymnasium.spaces import Box, Dict
 from omegaconf import DictConfig
 
 from agent.common.rollout import Rollout
-from tests.bench.leaves import rollout_arrays
+from tests.bench.leaves import observations, rollout_arrays
 from util.config import resolve_target
 
 
@@ -25,25 +26,31 @@ def make_agent(cfg: DictConfig, envs: bool = False) -> Any:
     kind = resolve_target(cfg._target_)
     if "train_dataset" in cfg or envs:
         return kind(cfg)
-    state = Box(-np.inf, np.inf, (cfg.cond_steps, cfg.obs_dim), np.float32)
+    example = observations(cfg, np.random.default_rng(0), 1)
+    spaces = {
+        key: Box(-np.inf, np.inf, value.shape[1:], np.float32)
+        if value.dtype == np.float32
+        else Box(0, 255, value.shape[1:], np.uint8)
+        for key, value in example.items()
+    }
     venv = SimpleNamespace(
-        num_envs=cfg.env.n_envs, single_observation_space=Dict({"state": state})
+        num_envs=cfg.env.n_envs, single_observation_space=Dict(spaces)
     )
     return kind(cfg, venv=venv)
 
 
 class Sampling:
-    """(a) Actions for all environments, with chains."""
+    """(a), (f), (g) Actions for all environments, with chains."""
 
-    def __init__(self, cfg: DictConfig, obs: np.ndarray) -> None:
-        self.agent, self.obs = make_agent(cfg), {"state": obs}
+    def __init__(self, cfg: DictConfig, obs: Mapping[str, np.ndarray]) -> None:
+        self.agent, self.obs = make_agent(cfg), obs
 
     def __call__(self) -> None:
         self.agent.act(self.obs, explore=True)
 
 
 class Cloning:
-    """(b) An epoch of behaviour cloning."""
+    """(b), (f), (g) An epoch of behaviour cloning."""
 
     def __init__(self, cfg: DictConfig) -> None:
         self.agent = make_agent(cfg)
@@ -53,10 +60,17 @@ class Cloning:
 
 
 class Updating:
-    """(c) An epoch of PPO minibatches over a scored rollout."""
+    """(c), (f), (g) PPO minibatches over a scored rollout.
 
-    def __init__(self, cfg: DictConfig, steps: int) -> None:
+    Args:
+        cfg: Experiment.
+        steps: Chunk steps of the rollout.
+        pairs: How many of its pairs are learned from.
+    """
+
+    def __init__(self, cfg: DictConfig, steps: int, pairs: int) -> None:
         self.agent = make_agent(cfg)
+        self.agent.rows = lambda data: pairs
         self.data = scored(self.agent, rollout_of(cfg, steps, self.agent.model))
 
     def __call__(self) -> None:
@@ -80,13 +94,17 @@ class Iterating:
 def rollout_of(cfg: DictConfig, steps: int, model: Any) -> Rollout:
     """The made-up rollout as the agent's own type, scored as sampling does."""
     arrays = rollout_arrays(cfg, steps)
-    pairs = zip(arrays["obs"], arrays["chains"], strict=True)
-    logprobs = [model.get_logprobs({"state": obs}, chains) for obs, chains in pairs]
+    logprobs = [
+        model.get_logprobs(
+            {key: value[step] for key, value in arrays["obs"].items()}, chains
+        )
+        for step, chains in enumerate(arrays["chains"])
+    ]
     inner = (cfg.env.n_envs, cfg.ft_denoising_steps)
     shape = arrays["rewards"].shape
     terminated = arrays["terminated"]
     return Rollout(
-        obs={"state": arrays["obs"]},
+        obs=arrays["obs"],
         actions=arrays["chains"][:, :, -1, : cfg.act_steps],
         extras={
             "chains": arrays["chains"],
@@ -98,7 +116,7 @@ def rollout_of(cfg: DictConfig, steps: int, model: Any) -> Rollout:
         terminated=terminated,
         truncated=np.zeros(shape, bool),
         firsts=firsts_of(terminated),
-        last_obs={"state": arrays["last_obs"]},
+        last_obs=arrays["last_obs"],
         broken=np.zeros(shape, bool),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from omegaconf import DictConfig
@@ -12,43 +14,69 @@ from tests.bench.process_env import ProcessVectorEnv, env_factory
 
 
 class Sampling:
-    """(a) Actions for all environments, with chains."""
+    """(a), (f), (g) Actions for all environments, with chains.
 
-    def __init__(self, cfg: DictConfig, obs: np.ndarray) -> None:
+    Args:
+        cfg: Experiment.
+        obs: Of all environments.
+        encode_once: Each network encodes images once, not in every denoising step.
+    """
+
+    def __init__(
+        self, cfg: DictConfig, obs: Mapping[str, np.ndarray], encode_once: bool = False
+    ) -> None:
         self.agent, self.obs = peer_train.Finetuning(cfg), obs
+        self.encode_once = encode_once
 
     def __call__(self) -> None:
+        if self.encode_once:
+            self.agent.model.encode(peer_train.tensors(self.obs))
         self.agent.act(self.obs)
 
 
 class Cloning:
-    """(b) An epoch of behaviour cloning."""
+    """(b), (f), (g) An epoch of behaviour cloning."""
 
     def __init__(self, cfg: DictConfig) -> None:
         with np.load(cfg.train_dataset_path) as file:
-            states, actions = file["states"], file["actions"]
-        horizon = cfg.horizon_steps
-        chunks = np.lib.stride_tricks.sliding_window_view(actions, horizon, axis=0)
+            arrays = dict(file)
+        chunks = np.lib.stride_tricks.sliding_window_view(
+            arrays["actions"], cfg.horizon_steps, axis=0
+        )
         actions = np.ascontiguousarray(chunks.transpose(0, 2, 1))
-        self.agent = peer_train.Cloning(cfg, states[: len(actions), None], actions)
+        names = {"state": "states", "rgb": "images"}
+        obs = {
+            key: arrays[name][: len(actions), None]
+            for key, name in names.items()
+            if name in arrays
+        }
+        self.agent = peer_train.Cloning(cfg, obs, actions)
 
     def __call__(self) -> None:
         self.agent.epoch()
 
 
 class Updating:
-    """(c) An epoch of PPO minibatches over a scored rollout."""
+    """(c), (f), (g) PPO minibatches over a scored rollout.
 
-    def __init__(self, cfg: DictConfig, steps: int, by_row: bool = False) -> None:
-        self.agent = peer_train.Finetuning(cfg, by_row=by_row)
-        arrays = rollout_arrays(cfg, steps)
-        self.data = self.agent.score(arrays)
+    Args:
+        cfg: Experiment.
+        steps: Chunk steps of the rollout.
+        pairs: How many of its pairs are learned from.
+        by_row: See `PPODiffusion`.
+    """
+
+    def __init__(
+        self, cfg: DictConfig, steps: int, pairs: int, by_row: bool = False
+    ) -> None:
+        self.agent, self.pairs = peer_train.Finetuning(cfg, by_row=by_row), pairs
+        self.data = self.agent.score(rollout_arrays(cfg, steps))
         rows = len(self.data["chains"])
         self.data["returns"] = torch.rand(rows)
         self.data["advantages"] = torch.randn(rows)
 
     def __call__(self) -> None:
-        self.agent.run_epochs(self.data)
+        self.agent.run_epochs(self.data, self.pairs)
 
 
 class Iterating:

@@ -99,22 +99,21 @@ class Diffusion(nn.Module):
 
     Args:
         cfg: Experiment.
-        widths: Of the network's linear layers.
+        network: Predicts the noise.
     """
 
-    def __init__(self, cfg: DictConfig, widths: Sequence[int]) -> None:
+    def __init__(self, cfg: DictConfig, network: nn.Module) -> None:
         super().__init__()
-        node = cfg.model.get("actor") or cfg.model.network
         self.chunk = (cfg.horizon_steps, cfg.action_dim)
         self.steps = cfg.denoising_steps
-        self.network = Network(widths, node.time_dim, node.activation_type)
+        self.network = network
         self.clip = cfg.model.get("denoised_clip_value", 1.0)
         n = self.steps + 1
         x = torch.linspace(0, n, n, dtype=torch.float64)
         cosine = torch.cos((x / n + 0.008) / 1.008 * math.pi / 2) ** 2
         beta = (1 - cosine[1:] / cosine[:-1]).clamp(0, 0.999).float()
         alpha = 1 - beta
-        bar = torch.cumprod(alpha, 0)
+        self.bar = bar = torch.cumprod(alpha, 0)
         before = torch.cat([torch.ones(1), bar[:-1]])
         self.signal, self.noise = bar.sqrt(), (1 - bar).sqrt()
         self.from_x, self.from_e = (1 / bar).sqrt(), (1 / bar - 1).sqrt()
@@ -143,25 +142,47 @@ class Diffusion(nn.Module):
 class PPODiffusion(Diffusion):
     """Sampling with a frozen and a fine-tuned network, and the PPO loss.
 
+    Attributes:
+        stride: Steps of the schedule from one sampling step to the next.
+
     Args:
         cfg: Experiment.
-        widths: Of the linear layers of "actor" and "critic".
+        network: Predicts the noise.
+        critic: State value.
         by_row: Compute the denoising discount row by row in Python.
     """
 
+    stride = 1
+
     def __init__(
-        self, cfg: DictConfig, widths: dict[str, list[int]], by_row: bool = False
+        self,
+        cfg: DictConfig,
+        network: nn.Module,
+        critic: nn.Module,
+        by_row: bool = False,
     ) -> None:
-        super().__init__(cfg, widths["actor"])
+        super().__init__(cfg, network)
         self.cfg, self.ft_steps = cfg.model, cfg.ft_denoising_steps
         self.reward_horizon, self.by_row = cfg.act_steps, by_row
         self.actor_ft = copy.deepcopy(self.network)
         self.actor = self.network.requires_grad_(False)
-        self.critic = Critic(widths["critic"], cfg.model.critic.activation_type)
+        self.critic = critic
+
+    @torch.no_grad()
+    def encode(self, cond: Cond) -> None:
+        """Keeps the features of observations, which calls with others then lack."""
+        self.forget()
+        for network in (self.actor, self.actor_ft):
+            network.seen = network.see(cond)["state"]
+
+    def forget(self) -> None:
+        """Observations are encoded whenever a network is called."""
+        for network in (self.actor, self.actor_ft):
+            network.seen = None
 
     def p_mean_var(self, x: torch.Tensor, t: torch.Tensor, cond: Cond):
         e = self.actor(x, t, cond)
-        rows = torch.where(t < self.ft_steps)[0]
+        rows = torch.where(t < self.ft_steps * self.stride)[0]
         if len(rows):
             part = {key: value[rows] for key, value in cond.items()}
             e[rows] = self.actor_ft(x[rows], t[rows], part)
@@ -175,21 +196,22 @@ class PPODiffusion(Diffusion):
         shape = (rows, *self.chunk)
         draws = iter(noise) if noise is not None else None
         x = torch.randn(shape) if draws is None else next(draws)
-        chain = [x] if self.ft_steps == self.steps else []
-        for step in reversed(range(self.steps)):
+        times = range(0, self.steps, self.stride)
+        chain = [x] if self.ft_steps == len(times) else []
+        for step in reversed(times):
             t = torch.full((rows,), step, dtype=torch.long)
             mu, logvar, _ = self.p_mean_var(x, t, cond)
             std = (0.5 * logvar).exp().clamp(min=self.cfg.min_sampling_denoising_std)
             z = torch.randn_like(x) if draws is None else next(draws)
             limit = self.cfg.randn_clip_value
             x = mu + std * z.clamp(-limit, limit)
-            if step <= self.ft_steps:
+            if step <= self.ft_steps * self.stride:
                 chain.append(x)
         return x, torch.stack(chain, dim=1)
 
     def logprobs(self, cond: Cond, before, after, inner: torch.Tensor):
         """Elementwise, (B, Ta, Da), at the indices `inner` (B,) of the chain."""
-        t = self.ft_steps - 1 - inner
+        t = (self.ft_steps - 1 - inner) * self.stride
         mu, logvar, eta = self.p_mean_var(before, t, cond)
         std = (0.5 * logvar).exp().clamp(min=self.cfg.min_logprob_denoising_std)
         return Normal(mu, std).log_prob(after), eta

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from tests.bench.leaves import layer_widths
-from tests.bench.peer_model import Diffusion, PPODiffusion
+from tests.bench import peer_build
 from util.reward_scaling import RunningRewardScaler
 
 Data = dict[str, Any]
+
+
+def tensors(obs: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """Observations as the networks want them, images too."""
+    return {key: torch.from_numpy(value).float() for key, value in obs.items()}
+
+
+def rows_of(
+    tree: Mapping[str, torch.Tensor], rows: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Rows of each tensor."""
+    return {key: value[rows] for key, value in tree.items()}
 
 
 class Cloning:
@@ -21,15 +33,15 @@ class Cloning:
 
     Args:
         cfg: Pre-training leaf.
-        states: Of each item, (N, To, Do).
+        obs: Of each item, "state" (N, To, Do) and, if it sees, "rgb".
         actions: Of each item, (N, Ta, Da).
     """
 
     def __init__(
-        self, cfg: DictConfig, states: np.ndarray, actions: np.ndarray
+        self, cfg: DictConfig, obs: Mapping[str, np.ndarray], actions: np.ndarray
     ) -> None:
-        self.states, self.actions = torch.tensor(states), torch.tensor(actions)
-        self.model = Diffusion(cfg, layer_widths(cfg)["actor"])
+        self.obs, self.actions = tensors(obs), torch.tensor(actions)
+        self.model = peer_build.cloning_model(cfg)
         self.average = copy.deepcopy(self.model)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -43,14 +55,13 @@ class Cloning:
     def epoch(self) -> float:
         """One pass in random order; returns the mean loss."""
         self.model.train()
-        order = torch.randperm(len(self.states))
+        order = torch.randperm(len(self.actions))
         losses = [self.step(rows) for rows in order.split(self.batch_size)]
         return float(np.mean(losses))
 
     def step(self, rows: torch.Tensor, noise: list | None = None) -> float:
         """One gradient step on the items at `rows`."""
-        cond = {"state": self.states[rows]}
-        loss = self.model.loss(self.actions[rows], cond, noise)
+        loss = self.model.loss(self.actions[rows], rows_of(self.obs, rows), noise)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -77,11 +88,12 @@ class Finetuning:
 
     def __init__(self, cfg: DictConfig, venv: Any = None, by_row: bool = False) -> None:
         self.cfg, self.train, self.venv = cfg, cfg.train, venv
-        self.model = PPODiffusion(cfg, layer_widths(cfg), by_row)
+        self.model = peer_build.policy(cfg, by_row)
         self.actor_optimizer = self._optimizer("actor", self.model.actor_ft)
         self.critic_optimizer = self._optimizer("critic", self.model.critic)
         self.max_grad_norm = self.train.get("max_grad_norm")
         self.slice_size = self.train.get("logprob_batch_size", 10000)
+        self.accumulate = self.train.get("grad_accumulate", 1)
         self.scaler = RunningRewardScaler(cfg.env.n_envs, gamma=self.train.gamma)
         self.obs: np.ndarray | None = None
         self.done = np.zeros(cfg.env.n_envs)
@@ -93,10 +105,9 @@ class Finetuning:
             weight_decay=self.train[f"{group}_weight_decay"],
         )
 
-    def act(self, obs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Chunks and chains for observations (E, To, Do)."""
-        cond = {"state": torch.from_numpy(obs).float()}
-        actions, chains = self.model(cond)
+    def act(self, obs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Chunks and chains for observations (E, To, ...)."""
+        actions, chains = self.model(tensors(obs))
         return actions.numpy(), chains.numpy()
 
     def iterate(self) -> dict[str, float]:
@@ -116,15 +127,15 @@ class Finetuning:
         firsts = np.zeros((steps + 1, envs))
         firsts[0] = self.done
         for step in range(steps):
-            actions, chain = self.act(self.obs)
+            actions, chain = self.act({"state": self.obs})
             obs[step], chains[step] = self.obs, chain
             result = self.venv.step(actions[:, : cfg.act_steps])
             self.obs, rewards[step], terminated[step], truncated = result
             self.done = terminated[step].astype(bool) | truncated
             firsts[step + 1] = self.done
         return {
-            "obs": obs,
-            "last_obs": self.obs,
+            "obs": {"state": obs},
+            "last_obs": {"state": self.obs},
             "chains": chains,
             "rewards": rewards,
             "terminated": terminated,
@@ -139,8 +150,8 @@ class Finetuning:
             rewards = self.scaler(rewards.T, rollout["firsts"][:-1].T).T
         values = data.pop("values").numpy().reshape(rewards.shape)
         with torch.no_grad():
-            last = torch.from_numpy(rollout["last_obs"]).float()
-            last_value = self.model.critic({"state": last}).numpy().reshape(1, -1)
+            last = self.model.critic(tensors(rollout["last_obs"]))
+        last_value = last.numpy().reshape(1, -1)
         following = np.concatenate([values[1:], last_value])
         going_on = 1.0 - rollout["terminated"]
         gamma, decay = self.train.gamma, self.train.gae_lambda
@@ -156,15 +167,13 @@ class Finetuning:
     @torch.no_grad()
     def score(self, rollout: Data) -> Data:
         """Tensors by row (step, env), with values and log-probabilities."""
-        obs = torch.from_numpy(rollout["obs"]).float().flatten(0, 1)
+        obs = {key: o.flatten(0, 1) for key, o in tensors(rollout["obs"]).items()}
         chains = torch.from_numpy(rollout["chains"]).float().flatten(0, 1)
         values, logprobs = [], []
-        pieces = zip(
-            obs.split(self.slice_size), chains.split(self.slice_size), strict=True
-        )
-        for state, chain in pieces:
-            values.append(self.model.critic({"state": state}))
-            logprobs.append(self.model.chain_logprobs({"state": state}, chain))
+        for rows in torch.arange(len(chains)).split(self.slice_size):
+            piece = rows_of(obs, rows)
+            values.append(self.model.critic(piece))
+            logprobs.append(self.model.chain_logprobs(piece, chains[rows]))
         shape = (-1, self.model.ft_steps, *self.model.chunk)
         return {
             "obs": obs,
@@ -173,25 +182,32 @@ class Finetuning:
             "logprobs": torch.cat(logprobs).view(shape),
         }
 
-    def run_epochs(self, data: Data) -> dict[str, float]:
-        """Minibatches of (environment step, denoising step) pairs."""
-        rows = len(data["chains"]) * self.model.ft_steps
+    def run_epochs(self, data: Data, pairs: int | None = None) -> dict[str, float]:
+        """Minibatches of (environment step, denoising step) pairs.
+
+        Args:
+            data: What `score` returned, with advantages and returns.
+            pairs: How many of them are drawn from; None for all.
+        """
+        rows = pairs or len(data["chains"]) * self.model.ft_steps
         size = self.train.batch_size
         metrics: dict[str, float] = {}
         for _ in range(self.train.update_epochs):
             order = torch.randperm(rows)
             for number in range(max(1, rows // size)):
-                metrics = self.step(data, order[number * size :][:size])
+                metrics = self.learn(data, order[number * size :][:size])
+                if (number + 1) % self.accumulate == 0:
+                    self.step()
                 if self.train.target_kl and metrics["kl"] > self.train.target_kl:
                     return metrics
         return metrics
 
-    def step(self, data: Data, rows: torch.Tensor) -> dict[str, float]:
-        """One step of both optimizers on a minibatch."""
+    def learn(self, data: Data, rows: torch.Tensor) -> dict[str, float]:
+        """Adds the gradients of a minibatch."""
         steps = self.model.ft_steps
         row, inner = rows // steps, rows % steps
         pg_loss, entropy_loss, v_loss, clipfrac, kl, ratio, _ = self.model.ppo_loss(
-            {"state": data["obs"][row]},
+            rows_of(data["obs"], row),
             data["chains"][row, inner],
             data["chains"][row, inner + 1],
             inner,
@@ -201,14 +217,7 @@ class Finetuning:
         )
         entropy = self.train.get("ent_coef", 0) * entropy_loss
         loss = pg_loss + entropy + self.train.vf_coef * v_loss
-        self.actor_optimizer.zero_grad()
-        self.critic_optimizer.zero_grad()
         loss.backward()
-        if self.max_grad_norm is not None:
-            parameters = self.model.actor_ft.parameters()
-            torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-        self.actor_optimizer.step()
-        self.critic_optimizer.step()
         return {
             "loss": loss.item(),
             "pg_loss": pg_loss.item(),
@@ -217,3 +226,12 @@ class Finetuning:
             "kl": kl,
             "ratio": ratio,
         }
+
+    def step(self) -> None:
+        """One step of both optimizers."""
+        if self.max_grad_norm is not None:
+            parameters = self.model.actor_ft.parameters()
+            torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        for optimizer in (self.actor_optimizer, self.critic_optimizer):
+            optimizer.step()
+            optimizer.zero_grad()

@@ -11,11 +11,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from tests.bench import cases, machine
-from tests.bench.cases import BY_ROW, ENVS, MATMUL, SIDES, STEPPING
+from tests.bench.cases import BY_ROW, CASES, ENVS, MATMUL, ONCE, SIDES, STEPPING
 from tests.bench.harness import Series, in_turns, measure
 from tests.bench.worker import Worker
 
-LETTERS = ("a", "b", "c", "d", "e")
+LETTERS = ("a", "b", "c", "d", "e", "f", "g")
+COMPUTED = ("a", "b", "c", "f", "g")
 UPDATES = ("c5000", "c50000")
 Results = dict[str, dict[str, Series]]
 
@@ -37,7 +38,7 @@ class Session:
         """Everything that `letters` stand for, for JSON."""
         letters = list(letters)
         results: Results = {}
-        if {"a", "b", "c"} & set(letters):
+        if set(COMPUTED) & set(letters):
             results |= self._compute(letters, rounds)
         if "d" in letters:
             results |= self._step_envs(rounds)
@@ -56,14 +57,14 @@ class Session:
 
     def config(self, case: str) -> Any:
         """The leaf of a case as plain containers, composed once."""
-        base = case.removeprefix(MATMUL).removesuffix(BY_ROW)
+        base = case.removeprefix(MATMUL).removesuffix(BY_ROW).removesuffix(ONCE)
         base = "d" if base.startswith(STEPPING) else base
         if base not in self.configs:
             cfg = cases.config(base, self.folder / base, self.quick)
             self.configs[base] = OmegaConf.to_container(cfg)
         return self.configs[base]
 
-    # -- (a), (b), (c) -----------------------------------------------------------------
+    # -- (a), (b), (c), (f), (g) -------------------------------------------------------
 
     def _compute(self, letters: Sequence[str], rounds: int) -> Results:
         """Both sides in long-lived processes."""
@@ -72,9 +73,8 @@ class Session:
         plan: dict[str, list[Worker]] = {}
         try:
             for case in names:
-                sides = (
-                    [workers["torch"]] if case.endswith(BY_ROW) else workers.values()
-                )
+                is_peers = case.endswith((BY_ROW, ONCE))
+                sides = [workers["torch"]] if is_peers else workers.values()
                 plan[case] = list(sides)
                 for worker in plan[case]:
                     _say(f"preparing {case} on {worker.side}")
@@ -149,7 +149,7 @@ class Session:
 
 
 def _names(letters: Sequence[str]) -> list[str]:
-    """Cases of (a), (b), (c), with the products of those that have them."""
+    """Cases of (a), (b), (c), (f), (g), with the products of those that have them."""
     names = []
     if "a" in letters:
         names += ["a", f"{MATMUL}a"]
@@ -158,6 +158,10 @@ def _names(letters: Sequence[str]) -> list[str]:
     if "c" in letters:
         for case in UPDATES:
             names += [case, f"{case}{BY_ROW}", f"{MATMUL}{case}"]
+    for letter in {"f", "g"} & set(letters):
+        names += [case for case in CASES if case.startswith(f"{letter} ")]
+    if "g" in letters:
+        names.append(f"g act{ONCE}")
     return names
 
 

@@ -13,10 +13,18 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from tests.bench import machine
-from tests.bench.cases import MATMUL, Prepared, prepare
+from tests.bench.cases import MATMUL, ONCE, Prepared, prepare
 
-CALLS = {"a": 30, f"{MATMUL}a": 30, f"{MATMUL}c5000": 10, f"{MATMUL}c50000": 3}
-WARM_UP = {"a": 20, "b": 1, "e": 1}
+CALLS = {
+    "a": 30,
+    f"{MATMUL}a": 30,
+    f"{MATMUL}c5000": 10,
+    f"{MATMUL}c50000": 3,
+    "f act": 5,
+    "g act": 5,
+    f"g act{ONCE}": 5,
+}
+WARM_UP = {"a": 20, "b": 1, "e": 1, "f clone": 1, "g clone": 1}
 
 
 class Worker:

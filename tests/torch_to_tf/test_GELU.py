@@ -7,6 +7,7 @@ from tests.torch_to_tf.activation_cases import (
     WHOLE,
     assert_half_precision_is_near,
     assert_numbers_are_refused,
+    assert_same_second_gradient,
     assert_types_are_refused,
 )
 from tests.torch_to_tf.compare import assert_configurable, assert_same_module, grid
@@ -19,6 +20,12 @@ KINDS = ("none", "tanh")
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_and_gradients_equal_torch(kind, mode):
     assert_same_module(nn_GELU(kind), torch.nn.GELU(kind), grid(), mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_second_gradient_equals_torch(mode):
+    x = np.linspace(-40.0, 40.0, 241)
+    assert_same_second_gradient(nn_GELU(), torch.nn.GELU(), x, mode)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,6 +4,7 @@ import tensorflow as tf
 import torch
 
 from tests.modes import MODES
+from tests.torch_to_tf.activation_cases import assert_same_second_gradient
 from tests.torch_to_tf.compare import (
     assert_both_refuse,
     assert_configurable,
@@ -41,6 +42,17 @@ def test_values_gradients_and_state_equal_torch(shape, normalized, options):
 def test_compiled_equals_torch(mode):
     ours, theirs = nn_LayerNorm(5), torch.nn.LayerNorm(5)
     assert_same_module(ours, theirs, random((6, 5)), mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_second_gradient_equals_torch(mode):
+    ours = nn_LayerNorm(5, dtype="float64")
+    theirs = torch.nn.LayerNorm(5, dtype=torch.float64)
+    weight = np.linspace(0.5, 2.0, 5)
+    ours.weight.assign(weight)
+    theirs.weight.data = torch.tensor(weight)
+    x = np.random.default_rng(0).standard_normal((6, 5))
+    assert_same_second_gradient(ours, theirs, x, mode)
 
 
 def test_variance_is_biased():

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
-import tensorflow as tf
 import torch
 
-from tests.modes import MODES, in_mode
+from tests.modes import MODES
 from tests.torch_to_tf.activation_cases import (
     WHOLE,
     assert_half_precision_is_near,
     assert_numbers_are_refused,
+    assert_same_second_gradient,
     assert_types_are_refused,
 )
 from tests.torch_to_tf.compare import assert_configurable, assert_same_module, grid
@@ -42,24 +42,7 @@ def test_unknown_keyword_is_refused():
 @pytest.mark.parametrize("mode", MODES)
 def test_second_gradient_equals_torch(mode):
     x = np.linspace(-60.0, 60.0, 241)
-    leaf = torch.tensor(x, requires_grad=True)
-    value = torch.nn.functional.mish(leaf).sum()
-    (first,) = torch.autograd.grad(value, leaf, create_graph=True)
-    (second,) = torch.autograd.grad(first.sum(), leaf)
-    module = nn_Mish()
-
-    def differentiate(v):
-        with tf.GradientTape() as outer:
-            outer.watch(v)
-            with tf.GradientTape() as inner:
-                inner.watch(v)
-                y = module(v)
-            dy = inner.gradient(y, v)
-        return dy, outer.gradient(dy, v)
-
-    got = in_mode(differentiate, mode)(tf.constant(x))
-    np.testing.assert_allclose(got[0], first.detach(), atol=1e-12)
-    np.testing.assert_allclose(got[1], second, atol=1e-12)
+    assert_same_second_gradient(nn_Mish(), torch.nn.Mish(), x, mode)
 
 
 def test_no_overflow_in_float32():

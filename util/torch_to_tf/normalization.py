@@ -10,7 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from util.torch_to_tf.arguments import is_int
-from util.torch_to_tf.layers import as_input, kept_sizes, make_parameter
+from util.torch_to_tf.layers import (
+    add_bias,
+    as_input,
+    kept_sizes,
+    make_parameter,
+)
 from util.torch_to_tf.module import nn_Module
 
 
@@ -73,10 +78,37 @@ class nn_LayerNorm(nn_Module):
                 f"input has shape {tuple(input.shape)}, expected it to end in "
                 f"normalized_shape={self.normalized_shape}."
             )
-        mean, variance = tf.nn.moments(input, list(range(-n, 0)), keepdims=True)
-        return tf.nn.batch_normalization(
-            input, mean, variance, self.bias, self.weight, self.eps
-        )
+        output = _standardise(input, list(range(-n, 0)), self.eps)
+        if self.weight is not None:
+            output = output * self.weight
+        if n == 1:
+            return add_bias(output, self.bias)
+        return output if self.bias is None else output + self.bias
+
+
+def _standardise(x: tf.Tensor, axes: list[int], eps: float) -> tf.Tensor:
+    """(x - mean) / sqrt(var + eps) over some axes, var biased.
+
+    With its gradient in three terms: that of moments and differences needs twice as
+    many passes over x.
+    """
+
+    @tf.custom_gradient
+    def standardise(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        mean, variance = tf.nn.moments(x, axes, keepdims=True)
+        rate = tf.math.rsqrt(variance + eps)
+        y = (x - mean) * rate
+
+        def grad(upstream: tf.Tensor) -> tf.Tensor:
+            level, slope = (
+                tf.reduce_mean(part, axes, keepdims=True)
+                for part in (upstream, upstream * y)
+            )
+            return rate * (upstream - level - y * slope)
+
+        return y, grad
+
+    return standardise(x)
 
 
 class nn_GroupNorm(nn_Module):

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from agent.pretrain.train_agent import IMAGE_BLOCK_SIZE
 from agent.pretrain.train_gaussian_agent import TrainGaussianAgent
 from tests.agent.tiny import changed, tiny_config, weights, write_dataset
 from util.checkpoint import load_policy
@@ -40,6 +42,38 @@ def test_compiled_functions_are_traced_once(compiled):
     assert agent.run_block.experimental_get_tracing_count() == 1
     assert agent.run_step.experimental_get_tracing_count() == 1
     assert agent.validate_batch.experimental_get_tracing_count() == 1
+
+
+def test_images_are_learned_from_in_blocks_of_rows(tmp_path, monkeypatch):
+    agent = make_agent(
+        tmp_path, "model.network.augment=False", kind="pretrain gaussian img"
+    )
+    assert agent.block_size == IMAGE_BLOCK_SIZE
+    kept = []
+    monkeypatch.setattr(agent.learner, "apply", kept.append)
+    rows, still = tf.constant([5, 1, 7, 0, 9, 2, 3, 8]), tf.constant(0.0)
+    for size in (None, 3):  # the last block is smaller
+
+        def step(size=size):
+            agent.block_size = size  # read while the function is traced
+            metrics = agent._run_step(agent.tensors, rows, still, None)
+            return metrics, kept.pop()
+
+        metrics, grads = tf.function(step)()
+        if size is None:
+            expected, whole = metrics, grads
+    assert expected.keys() == metrics.keys() == {"loss", "entropy"}
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-5)
+    for grad, target in zip(grads, whole, strict=True):
+        largest = np.abs(target).max()
+        np.testing.assert_allclose(grad, target, atol=1e-5 * largest)
+
+
+def test_only_images_are_learned_from_without_xla(compiled, tmp_path):
+    seeing = make_agent(tmp_path, kind="pretrain gaussian img")
+    for agent, is_xla in ((compiled[0], True), (seeing, False)):
+        assert agent.run_step.function_spec.jit_compile == is_xla
 
 
 def test_nothing_is_dropped_in_validation(tmp_path):

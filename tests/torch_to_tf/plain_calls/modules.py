@@ -36,11 +36,14 @@ from util.torch_to_tf import (
 E, HEADS = 8, 2
 
 
-def normalised(layer: Any, x: tf.Tensor) -> tf.Tensor:
+@tf.custom_gradient
+def standardised(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
     mean, variance = tf.nn.moments(x, [-1], keepdims=True)
-    return tf.nn.batch_normalization(
-        x, mean, variance, layer.bias, layer.weight, layer.eps
-    )
+    return (x - mean) * tf.math.rsqrt(variance + 1e-5), lambda upstream: upstream
+
+
+def normalised(layer: Any, x: tf.Tensor) -> tf.Tensor:
+    return tf.nn.bias_add(standardised(x) * layer.weight, layer.bias)
 
 
 def normalised_groups(layer: Any, x: tf.Tensor) -> tf.Tensor:
@@ -79,6 +82,11 @@ def mish(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
     w = tf.exp(tf.minimum(x, 20.0))
     n = w * (w + 2.0)
     return x * (n / (n + 2.0)), lambda upstream: upstream
+
+
+@tf.custom_gradient
+def gelu(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    return x * (0.5 * tf.math.erfc(x * -0.7)), lambda upstream: upstream
 
 
 def convolved(layer: Any, x: tf.Tensor) -> tf.Tensor:
@@ -176,7 +184,7 @@ CASES = {
     "nn_Tanh": PlainCall(nn_Tanh(), tf.tanh, (ROWS,)),
     "nn_ReLU": PlainCall(nn_ReLU(), tf.nn.relu, (ROWS,)),
     "nn_ELU": PlainCall(nn_ELU(), tf.nn.elu, (ROWS,)),
-    "nn_GELU": PlainCall(nn_GELU(), tf.nn.gelu, (ROWS,)),
+    "nn_GELU": PlainCall(nn_GELU(), gelu, (ROWS,)),
     "nn_Softplus": PlainCall(nn_Softplus(), softplus, (ROWS,)),
     "nn_Mish": PlainCall(nn_Mish(), mish, (ROWS,)),
     "nn_Dropout": of(nn_Dropout(0.5), dropped, ROWS),
