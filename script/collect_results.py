@@ -95,15 +95,19 @@ def improvement(curves: Sequence[np.ndarray], n_boot: int = 10_000) -> dict[str,
     return {"mean": float(mean), "low": float(low), "high": float(high)}
 
 
-def main() -> None:
-    """Runs the command line."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line.
+
+    Args:
+        arguments: Instead of `sys.argv[1:]`.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--metric", default=METRIC)
     parser.add_argument("--last", type=int, default=3, help="evaluations in `end`")
     parser.add_argument("--note", default="")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     folder = ROOT / "docs" / "results" / options.name
     folder.mkdir(parents=True, exist_ok=True)
     runs = [describe(run, options.metric, options.last) for run in options.runs]

@@ -17,7 +17,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from script.collect_results import describe, without_paths  # noqa: E402
 from script.dataset import generate_pixel_reacher_dataset as demonstrations  # noqa: E402
+from script.studies.runs import Training, run  # noqa: E402
 from util.config import (  # noqa: E402
     compose,
     digest,
@@ -39,7 +39,7 @@ from util.config import (  # noqa: E402
     resolve_target,
 )
 from util.plotting import DPI  # noqa: E402
-from util.run_folder import commit, read_run  # noqa: E402
+from util.run_folder import commit  # noqa: E402
 
 POLICIES = {"diffusion": "diffusion_mlp_img", "gaussian": "gaussian_mlp_img"}
 """Name of a policy -> what the names of its configs end in."""
@@ -74,14 +74,6 @@ def is_blind(label: str) -> bool:
 # -- stages ----------------------------------------------------------------------------
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Prints and runs a command of this project; its failure ends the study."""
-    print(f"\n$ python {' '.join(arguments)}\n", flush=True)
-    status = subprocess.run([sys.executable, *arguments], cwd=ROOT).returncode
-    if status:
-        sys.exit(f"that failed with status {status}.")
-
-
 def make_data(n_demos: int, seed: int) -> None:
     """Generates the demonstrations unless they are there."""
     folder = Path(os.environ["DPPO_DATA_DIR"]) / "pixel" / "reacher"
@@ -92,20 +84,9 @@ def make_data(n_demos: int, seed: int) -> None:
 
 def pretrain(name: str, folder: Path, seed: int) -> None:
     """Trains a policy, from where an earlier attempt ended, unless it is finished."""
-    if read_run(folder).get("status") == "finished":
-        return
-    resume = [f"resume={folder}"] if (folder / "checkpoint").is_dir() else []
-    run(
-        [
-            "script/run.py",
-            f"--config-name=pre_{POLICIES[name]}",
-            "--config-dir=cfg/pixel/pretrain/reacher",
-            "wandb=null",
-            f"seed={seed}",
-            f"logdir={folder}",
-            *resume,
-        ]
-    )
+    Training(
+        f"pre_{POLICIES[name]}", "pixel/pretrain/reacher", folder, (f"seed={seed}",)
+    ).start()
 
 
 def evaluation(label: str, work: Path, episodes: int, seed: int) -> list[str]:

@@ -5,10 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import yaml
 
 from script.studies import pixel_reacher as module
-from util.run_folder import write_run
+from tests.script.studies.finished import finish
 
 COUNTS = {
     "random": 1,
@@ -36,13 +35,7 @@ def work(tmp_path, monkeypatch):
     monkeypatch.setenv("DPPO_DATA_DIR", str(tmp_path / "data"))
     folder = tmp_path / "log" / "studies" / "pixel_reacher"
     for name in module.POLICIES:
-        run = folder / name
-        run.mkdir(parents=True)
-        facts = {"name": name, "seed": 42, "digest": "d", "status": "finished"}
-        write_run(run, command=f"x logdir={run}", commit="c", versions={}, **facts)
-        (run / "config.yaml").write_text(yaml.safe_dump({"logdir": str(run)}))
-        rows = [{"step": i, "time": i, "loss - train": 1.0 / i} for i in (1, 2)]
-        (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+        finish(folder / name, [1.0, 0.5], "loss - train")
     return folder
 
 
@@ -51,6 +44,9 @@ def commands(monkeypatch):
     """Commands that were to be run."""
     given = []
     monkeypatch.setattr(module, "run", given.append)
+    monkeypatch.setattr(
+        "script.studies.runs.run", lambda command, *_: given.append(command)
+    )
     return given
 
 
@@ -95,19 +91,6 @@ def test_data_are_made_once(work, commands, tmp_path):
     file.touch()
     module.make_data(7, seed=3)
     assert len(commands) == 1
-
-
-def test_finished_training_is_kept_and_interrupted_training_continued(work, commands):
-    run = work / "diffusion"
-    module.pretrain("diffusion", run, 1)
-    assert commands == []
-    write_run(run, status="interrupted")
-    module.pretrain("diffusion", run, 1)
-    (run / "checkpoint").mkdir()
-    module.pretrain("diffusion", run, 1)
-    anew, continued = commands
-    assert "--config-name=pre_diffusion_mlp_img" in anew
-    assert continued == [*anew, f"resume={run}"]
 
 
 def test_evaluations_are_made_once(work, monkeypatch):
