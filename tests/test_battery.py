@@ -6,6 +6,7 @@ The quick suite runs it line by line; the full one compiled, and on a real simul
 from __future__ import annotations
 
 import contextlib
+import functools
 import pickle
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -15,7 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.agent.tiny import LEAVES, changed, eagerly, tiny_config, write_dataset
+from tests.agent.tiny import (
+    LEAVES,
+    ROUNDS,
+    changed,
+    eagerly,
+    tiny_config,
+    write_dataset,
+)
 from util.checkpoint import load_state
 from util.config import resolve_target
 from util.metrics import read_metrics
@@ -58,6 +66,8 @@ GAUSSIAN = (
     "model.actor.fixed_std=0.1",
     "model.actor.learn_fixed_std=true",
 )
+STEPWISE = ("sac", "rlpd", "ibrl", "calql", "calql offline")
+STEPS = ("train.n_train_itr=8", "train.val_freq=5")
 # Leaf, overrides, and where the run is interrupted: in iterations or epochs.
 CASES: dict[str, tuple[str, tuple[str, ...], int]] = {
     "pretrain": ("pretrain", PRETRAIN, 2),
@@ -76,11 +86,16 @@ CASES: dict[str, tuple[str, tuple[str, ...], int]] = {
     "ppo gaussian img": ("ppo gaussian img", SMALL, 3),
     "ppo avoid": ("ppo avoid", SMALL, 2),
     "ppo avoid gaussian": ("ppo avoid gaussian", (*SMALL, "train.batch_size=4"), 2),
-    "sac": (
-        "sac",
-        ("train.n_train_itr=8", "train.val_freq=5", "train.n_explore_steps=3"),
-        6,
-    ),
+    **{name: (name, ("train.replay_ratio=2",), 3) for name in ROUNDS[:-1]},
+    # So many rounds that calls take a block of them and single ones.
+    "rwr": ("rwr", ("train.batch_size=1", "train.update_epochs=5"), 3),
+    "awr gaussian": ("awr gaussian", ("train.replay_ratio=2",), 3),
+    "rwr gaussian": ("rwr gaussian", (), 3),
+    "vpg gaussian": ("vpg gaussian", (*SMALL, "train.batch_size=4"), 2),
+    "ppo exact": ("ppo exact", (*SMALL, "train.batch_size=4"), 2),
+    "sac": ("sac", (*STEPS, "train.n_explore_steps=3"), 6),
+    "rlpd": ("rlpd", (*STEPS, "train.n_explore_steps=3"), 6),
+    **{name: (name, STEPS, 6) for name in STEPWISE[2:]},
     "hopper": ("hopper", (*SMALL, "env.backend=async", "cond_steps=2"), 2),
 }
 COMPILED = pytest.mark.full
@@ -118,17 +133,20 @@ class Battery:
     Args:
         folder: Where they go.
         case: A key of `CASES`.
+        compiles: Whether functions are compiled.
     """
 
-    def __init__(self, folder: Path, case: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, case: str, compiles: bool = False) -> None:
+        self.folder, self.compiles = folder, compiles
+        self.traces: dict[str, dict[str, int]] = {}
         self.kind, self.overrides, self.stop = CASES[case]
         self.clones = self.kind.startswith("pretrain")
         # Runs of D3IL draw pictures, and every iteration of theirs learns.
         self.draws = LEAVES[self.kind][0].startswith("d3il/finetune")
-        if self.clones:
+        if self.clones or case in STEPWISE:
+            key = "train" if self.clones else "offline"
             path = write_dataset(folder / "train.npz")
-            self.overrides = (*self.overrides, f"train_dataset_path={path}")
+            self.overrides = (*self.overrides, f"{key}_dataset_path={path}")
 
     def make(self, name: str, *overrides: str) -> Any:
         """An agent whose run folder is called `name`."""
@@ -137,11 +155,24 @@ class Battery:
 
     def run(self, name: str, *overrides: str) -> Path:
         """The folder of an uninterrupted run."""
-        self.make(name, *overrides).run()
+        agent = self.make(name, *overrides)
+        agent.run()
+        self.traces.setdefault(name, traces(agent))
         return self.folder / name
 
-    def run_in_halves(self, name: str) -> Path:
+    @functools.cached_property
+    def twin(self) -> Path:
+        """The folder of a second run.
+
+        To compile takes most of the time of a run, so the resumed one is taken where
+        functions are compiled.
+        """
+        return self.halves if self.compiles else self.run("twin")
+
+    @functools.cached_property
+    def halves(self) -> Path:
         """The folder of a run that ended in the middle and was resumed."""
+        name = "halves"
         agent = self.make(name)
         step = agent.run_epoch if self.clones else agent.iterate
         for _ in range(self.stop):
@@ -152,12 +183,24 @@ class Battery:
         return self.folder / name
 
 
+def traces(owner: Any, path: str = "agent") -> dict[str, int]:
+    """How often each compiled function was traced, by where the agent keeps it."""
+    if hasattr(owner, "experimental_get_tracing_count"):
+        return {path: owner.experimental_get_tracing_count()}
+    if type(owner).__module__.startswith("agent."):
+        owner = vars(owner)
+    if not isinstance(owner, dict):
+        return {}
+    found = [traces(part, f"{path}.{name}") for name, part in owner.items()]
+    return {name: count for part in found for name, count in part.items()}
+
+
 @pytest.fixture(scope="module", params=modes(CASES, QUICK))
 def battery(request, tmp_path_factory):
     case, mode = request.param
     folder = tmp_path_factory.mktemp(case.replace(" ", "_"))
     with running(mode):
-        made = Battery(folder, case)
+        made = Battery(folder, case, mode == "compiled")
         made.run("straight")
         yield made
 
@@ -228,17 +271,31 @@ def test_training_and_evaluation_are_reported(battery):
     assert np.isfinite([v for v in numbers if not isinstance(v, list)]).all()
 
 
+# Functions that are called in two ways.
+CALLS = {"agent.actor_round": 2}
+
+
+def test_functions_are_traced_once_for_each_way_of_calling_them(battery):
+    counts = battery.traces["straight"]
+    if battery.compiles:
+        assert any(counts.values())
+        assert {name: n for name, n in counts.items() if n > CALLS.get(name, 1)} == {}
+    else:
+        assert not any(counts.values())
+
+
 def test_same_seed_gives_the_same_numbers_and_weights(battery):
-    assert_equal_runs(battery.run("twin"), battery.folder / "straight")
+    assert_equal_runs(battery.twin, battery.folder / "straight")
 
 
 def test_resumed_run_equals_the_straight_one(battery):
-    assert_equal_runs(battery.run_in_halves("halves"), battery.folder / "straight")
+    assert_equal_runs(battery.halves, battery.folder / "straight")
 
 
 @pytest.mark.full
 def test_another_seed_gives_other_weights(battery):
-    runs = battery.run("other", "seed=6"), battery.folder / "straight"
+    with eagerly():
+        runs = battery.run("other", "seed=6"), battery.folder / "straight"
     models = [load_state(run / "checkpoint" / "last")[0]["model"] for run in runs]
     assert changed(*models)
 

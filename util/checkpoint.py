@@ -4,7 +4,7 @@
 reference's ``.pt`` files. Both hold networks in PyTorch's state dict layout.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,14 @@ class Stateful(Protocol):
         """Takes over what `get_state` returned."""
 
 
+@runtime_checkable
+class KeepsFiles(Protocol):
+    """An object that writes part of its state into files of its own."""
+
+    def settle(self) -> None:
+        """Removes files that only states before the last one need."""
+
+
 class StateRegistry:
     """The objects that make up a checkpoint, by name."""
 
@@ -73,9 +81,19 @@ class StateRegistry:
             raise ValueError(f"name must be new, got {name!r} a second time.")
         self._objects[name] = obj
 
-    def get_state(self) -> dict[str, Any]:
-        """Returns the state of each object by its name."""
-        return {name: obj.get_state() for name, obj in self._objects.items()}
+    def get_state(self, without: Collection[str] = ()) -> dict[str, Any]:
+        """Returns the state of each object by its name, except of some."""
+        return {
+            name: obj.get_state()
+            for name, obj in self._objects.items()
+            if name not in without
+        }
+
+    def settle(self) -> None:
+        """Tells objects with files of their own that their last state is on disk."""
+        for obj in self._objects.values():
+            if isinstance(obj, KeepsFiles):
+                obj.settle()
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Gives each object its state, in the order of registration.

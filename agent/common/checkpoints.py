@@ -1,7 +1,8 @@
 """When and where a run saves, and how it continues.
 
 `checkpoint/state_<n>` holds networks and everything a resumed run needs except a
-replay buffer; `checkpoint/last` is rewritten as the run goes on and holds all of it.
+replay buffer; `checkpoint/last` is rewritten as the run goes on and has all of it, for
+which the rows of a buffer are in `checkpoint/buffer` beside it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ logger = logging.getLogger(__name__)
 
 NETWORKS = ("model", "ema")
 ONLY_IN_LAST = ("buffer",)
+
+
+def buffer_folder(cfg: DictConfig) -> Path:
+    """Where a run keeps the rows of its buffer."""
+    return Path(cfg.logdir) / "checkpoint" / "buffer"
 
 
 class RunCheckpoints:
@@ -61,6 +67,7 @@ class RunCheckpoints:
         """Rewrites `last` if `minutes` have passed since it was written."""
         if force or time.monotonic() - self._last_saved >= 60.0 * minutes:
             self._write(self.last)
+            self.registry.settle()
             self._last_saved = time.monotonic()
 
     def save_aside(self, name: str) -> str:
@@ -90,10 +97,8 @@ class RunCheckpoints:
     def _write(
         self, folder: Path, without: tuple[str, ...] = (), aside: bool = False
     ) -> Path:
-        state = self.registry.get_state()
+        state = self.registry.get_state(without)
         networks = {name: state.pop(name) for name in NETWORKS if name in state}
-        for name in without:
-            state.pop(name, None)
         if not aside:
             self._refuse_nan(networks)
         meta = {**self.meta(), "digest": digest(self.cfg), "seed": self.cfg.seed}

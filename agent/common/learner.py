@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -95,6 +95,17 @@ class Learner:
         if self.max_grad_norm is not None:
             grads, _ = torch_nn_utils_clip_grad_norm_(grads, self.max_grad_norm)
         self.optimizer.apply(grads)
+
+    def minimise(
+        self, loss: Callable[[], tf.Tensor], due: tf.Tensor | bool = True
+    ) -> tf.Tensor:
+        """One step on `loss()`, which is returned, if it is due; may be compiled."""
+        with tf.GradientTape() as tape:
+            value = loss()
+        grads = tape.gradient(value, self.params)
+        if due:
+            self.apply(grads)
+        return value
 
     def step_schedule(self) -> None:
         """Moves the learning rate on by one iteration."""

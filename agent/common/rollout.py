@@ -32,7 +32,7 @@ class RolloutPlan:
     """What one iteration does.
 
     Attributes:
-        max_steps: Chunk steps of each environment, at most.
+        max_steps: Chunk steps of each environment, at most; 0 leaves them alone.
         max_episodes: Stop after this many finished episodes; None for no limit.
         reset: Reset all environments first.
         explore: Act with exploration noise.
@@ -128,6 +128,8 @@ class Collector:
             NonFiniteError: All environments returned NaN in the same step, or the
                 policy did.
         """
+        if plan.max_steps == 0:
+            return self._nothing()
         first = self._begin(plan, options)
         columns: dict[str, list] = {name: [] for name in _COLUMNS}
         observed = _Rows(plan.max_steps)
@@ -157,6 +159,22 @@ class Collector:
             if plan.max_episodes is not None and episodes >= plan.max_episodes:
                 break
         return self._pack(observed.packed(), columns, first, final_obs, frames)
+
+    def _nothing(self) -> Rollout:
+        """A rollout without steps; the environments stay as they are."""
+        n_envs = self.venv.num_envs
+        never = np.zeros((0, n_envs), bool)
+        return Rollout(
+            obs={},
+            actions=np.zeros((0, n_envs, self.act_steps, 0), np.float32),
+            extras={},
+            rewards=np.zeros((0, n_envs)),
+            terminated=never,
+            truncated=never,
+            firsts=np.zeros((1, n_envs)),
+            last_obs={},
+            broken=never,
+        )
 
     def _begin(self, plan: RolloutPlan, options: list[dict] | None) -> np.ndarray:
         if not plan.reset and self.obs:

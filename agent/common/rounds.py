@@ -2,6 +2,10 @@
 
 An extra file next to `learner.py`: most algorithms that learn from a buffer take their
 steps in rounds (critic, actor, slow copies), hundreds of them for each rollout.
+
+Rounds of diffusion policies on a processor are plain graphs: with batches of 256 rows
+or more nearly all time goes into products of matrices, and XLA's are no faster, those
+of the gradients of weights slower (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -24,6 +29,7 @@ class Rounds:
             scalars by name.
         names: Those of the scalars.
         per_block: Rounds in one call.
+        jit: Whether XLA compiles them, else they are a plain graph.
     """
 
     def __init__(
@@ -31,10 +37,11 @@ class Rounds:
         step: Callable[[Batch, Batch, list | None], Losses],
         names: Sequence[str],
         per_block: int = 32,
+        jit: bool = True,
     ) -> None:
         self.step, self.names, self.per_block = step, names, per_block
-        self.single = tf.function(step, jit_compile=True)
-        self.block = tf.function(self._block, jit_compile=True)
+        self.single = tf.function(step, jit_compile=jit)
+        self.block = tf.function(self._block, jit_compile=jit)
 
     def _block(self, batches: Batch, flags: Batch) -> Losses:
         """Rounds on batches (N, B, ...); scalars of the last one."""
@@ -49,6 +56,7 @@ class Rounds:
             lambda i, _: i < count,
             body,
             (tf.constant(0), start),
+            parallel_iterations=1,
             maximum_iterations=count,
         )[1]
 
@@ -71,6 +79,15 @@ class Rounds:
         return self.single(as_tensors(single), flags, noise)
 
 
+def jit_where(params: Sequence[keras.Variable]) -> bool:
+    """Whether XLA is to compile rounds that train a diffusion policy: off processors.
+
+    Args:
+        params: Trained variables, which are where the rounds are computed.
+    """
+    return "CPU" not in params[0].value.device
+
+
 def as_tensors(batch: Batch) -> Batch:
     """Arrays as tensors, so that compiled code is traced once."""
     return tf.nest.map_structure(tf.convert_to_tensor, batch)
@@ -82,3 +99,13 @@ def as_rows(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
         key: {"state": value} if key in ("obs", "next_obs") else value
         for key, value in batch.items()
     }
+
+
+def with_discount(batch: Batch, gamma: float) -> dict[str, Any]:
+    """A batch with the discount of its targets, unless rows have their own.
+
+    Args:
+        batch: Columns by name; "gamma" if rewards of several steps are summed.
+        gamma: Discount per chunk step.
+    """
+    return {"gamma": gamma, **batch}

@@ -118,7 +118,11 @@ def _check_length(cfg: DictConfig) -> None:
         )
 
 
-POLICY_NETWORKS = ("network", "actor", "actor_ft")
+# A policy, its fine-tuned half, slow copies and teachers, as the models call them.
+POLICY_NETWORKS = (
+    *("network", "actor", "actor_ft"),
+    *("actor_target", "target_actor", "bc_policy"),
+)
 
 
 def make_model(cfg: DictConfig, seeds: Seeds) -> Any:

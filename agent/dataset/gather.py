@@ -2,7 +2,8 @@
 
 `data` is a mapping with states, actions, starts, num_before (and images); transitions
 also need num_after, rewards, terminals (and reward_to_gos). With next_exists, (M,)
-bool, transitions are those of the reference: zeros where there is no next state.
+bool, transitions are those of the reference: zeros where there is no next state, and
+reward and terminal of the first step of a chunk only.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Transition(NamedTuple):
     Attributes:
         actions: (B, Ta, Da), float32.
         conditions: As in `Batch`, and "next_state" (B, To, Do), Ta rows later.
-        rewards: (B, 1), reward of the chunk's first step.
+        rewards: (B, 1), sum over the chunk.
         dones: (B, 1), 1 if the episode terminates within the chunk.
     """
 
@@ -139,11 +140,11 @@ def gather_transitions(
     conditions = {"state": seen.pop("state"), "next_state": next_state, **seen}
     starts = _take(library, data["starts"], positions)[:, None]
     flagged = 1 if "next_exists" in data else sizes[0]
-    dones = _take(library, data["terminals"], starts)
+    dones, rewards = (_take(library, data[k], starts) for k in ("terminals", "rewards"))
     for step in range(1, flagged):
-        later = _take(library, data["terminals"], starts + np.int32(step))
-        dones = library.maximum(dones, later)
-    rewards = _take(library, data["rewards"], starts)
+        rows = starts + np.int32(step)
+        dones = library.maximum(dones, _take(library, data["terminals"], rows))
+        rewards = rewards + _take(library, data["rewards"], rows)
     if "reward_to_gos" not in data:
         return Transition(actions, conditions, rewards, dones)
     reward_to_gos = _take(library, data["reward_to_gos"], starts)
@@ -151,23 +152,33 @@ def gather_transitions(
 
 
 def discounted_returns(
-    rewards: np.ndarray, lengths: np.ndarray, discount_factor: float
+    rewards: np.ndarray,
+    lengths: np.ndarray,
+    discount_factor: float,
+    chunk: int = 1,
 ) -> np.ndarray:
-    """G_t = r_t + discount_factor * G_{t+1} within each episode. (N,), float32.
+    """G_t = r_t + ... + r_{t+H-1} + discount_factor * G_{t+H} within each episode.
 
     Doubles the number of summed steps per pass instead of looping over steps.
 
     Args:
         rewards: (N,), of all episodes stitched.
         lengths: (n_episodes,), summing to N.
-        discount_factor: Per env step.
+        discount_factor: Per chunk.
+        chunk: H.
+
+    Returns:
+        (N,), float32.
     """
     returns = rewards.astype(np.float64)
     rows = np.arange(len(rewards))
     steps_left = np.repeat(np.cumsum(lengths), lengths) - rows
+    for step in range(1, chunk):
+        longer = rows[steps_left > step]
+        returns[longer] += rewards[longer + step]
     summed = 1
-    while summed < lengths.max(initial=0):
-        longer = rows[steps_left > summed]
-        returns[longer] += discount_factor**summed * returns[longer + summed]
+    while summed * chunk < lengths.max(initial=0):
+        longer = rows[steps_left > summed * chunk]
+        returns[longer] += discount_factor**summed * returns[longer + summed * chunk]
         summed *= 2
     return returns.astype(np.float32)

@@ -295,7 +295,7 @@ class StitchedSequenceQLearningDataset(StitchedSequenceDataset):
 
     Args:
         dataset_path: As in `StitchedSequenceDataset`, with rewards and terminals.
-        discount_factor: Per env step, for the returns.
+        discount_factor: Per chunk, for the returns.
         get_mc_return: Whether items have returns.
         **kwargs: The other arguments of `StitchedSequenceDataset`.
 
@@ -317,7 +317,10 @@ class StitchedSequenceQLearningDataset(StitchedSequenceDataset):
         super().__init__(dataset_path, **kwargs)
         if get_mc_return:
             self.data["reward_to_gos"] = discounted_returns(
-                self.data["rewards"], self.traj_lengths, discount_factor
+                self.data["rewards"],
+                self.traj_lengths,
+                discount_factor,
+                1 if compat("qlearning_zero_next_state") else self.sizes[0],
             )
 
     def _extra_arrays(self) -> list[str]:

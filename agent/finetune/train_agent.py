@@ -49,6 +49,7 @@ class TrainAgent:
         "train.save_last_minutes",
         "train.force_train",
         "train.max_grad_norm",
+        "train.compute_dtype",
         "train.save_trajs",
         "train.render.freq",
         "train.render.num",
@@ -99,6 +100,10 @@ class TrainAgent:
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Learns from a rollout; returns metrics under the reference's names."""
         raise NotImplementedError
+
+    def evaluated(self, rollout: Rollout) -> dict[str, float]:
+        """Called in place of `update` after an evaluation."""
+        return {}
 
     def end_iteration(self, plan: RolloutPlan) -> None:
         """Advances schedules; called after each iteration, evaluations too."""
@@ -153,7 +158,8 @@ class TrainAgent:
             if plan.learn:
                 self.train_steps += rollout.rewards.size * self.act_steps
             self.trace("rollout", rollout=rollout, episodes=episodes, plan=plan)
-            metrics = self.update(rollout) if plan.learn else {}
+            learn = self.update if plan.learn else self.evaluated
+            metrics = learn(rollout)
             _check_finite(metrics, self.itr)
         except NonFiniteError as error:
             where = self.checkpoints.save_aside(f"nonfinite_{self.itr}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
+from agent.common.checkpoints import buffer_folder
 from agent.common.replay import ReplayBuffer
 from agent.common.rollout import Rollout
 from agent.common.rounds import Batch, Losses, Rounds, as_rows
@@ -67,16 +68,26 @@ class TrainAWRDiffusionAgent(TrainRoundsAgent):
         "train.td_lambda",
     }
     dead_config_keys: ClassVar[Mapping[str, str]] = {
-        "train.logprob_batch_size": "nothing is scored in slices"
+        "train.logprob_batch_size": "nothing is scored in slices",
     }
     losses = ("loss - actor",)
 
     def build(self) -> None:
         """A row of the buffer is a step of all environments, in the order of time."""
+        if self.act_steps != self.cfg.horizon_steps:
+            raise ValueError(
+                f"act_steps must be horizon_steps={self.cfg.horizon_steps}, got "
+                f"{self.act_steps}: what was executed is cloned."
+            )
         super().build()
-        self.buffer = ReplayBuffer(self.cfg.train.buffer_size)
+        if self.transitions.n_step.n > 1:
+            raise ValueError(
+                "train.n_step must be 1, because TD(lambda) sums rewards along whole "
+                f"episodes (train.td_lambda), got {self.transitions.n_step.n}."
+            )
+        self.buffer = ReplayBuffer(self.cfg.train.buffer_size, buffer_folder(self.cfg))
         self.critic_rounds = Rounds(
-            self.critic_round, ("loss - critic",), self.rounds_per_call
+            self.critic_round, ("loss - critic",), self.rounds_per_call, self.jit
         )
         shape = [None, self.cfg.cond_steps, self.cfg.obs_dim]
         spec = {"state": tf.TensorSpec(shape)}
@@ -131,14 +142,19 @@ class TrainAWRDiffusionAgent(TrainRoundsAgent):
     ) -> dict[str, float]:
         rows = {"obs": flat(steps["obs"]), "targets": flat(targets)}
         among = len(self.buffer) if compat("awr_oldest_rows") else targets.size
-        return self._take(self.critic_rounds, rows, among, count, noise=0)
+        return self._take(self.critic_rounds, rows, among, count)
 
     def _learn_actor(
         self, steps: dict[str, np.ndarray], advantages: np.ndarray, count: int
     ) -> dict[str, float]:
         rows = {key: flat(steps[key]) for key in ("obs", "actions")}
         rows["advantages"] = flat(advantages)
-        return self._take(self.rounds, rows, advantages.size, count, noise=2)
+        among = advantages.size
+        return self._take(self.rounds, rows, among, count, self.round_noise)
+
+    def round_noise(self) -> list | None:
+        """Recorded draws of one loss of the actor, if there are any."""
+        return self.draws.recorded(2)
 
     def _take(
         self,
@@ -146,14 +162,14 @@ class TrainAWRDiffusionAgent(TrainRoundsAgent):
         rows: dict[str, np.ndarray],
         among: int,
         count: int,
-        noise: int,
+        noise: Callable[[], list | None] = lambda: None,
     ) -> dict[str, float]:
         """Rounds on random rows; losses of the last one."""
         found: Losses = {}
         for size in rounds.sizes(count, self.draws.replays):
             at = self.choose(size, among)
             batch = {key: value[at] for key, value in rows.items()}
-            found = rounds(as_rows(batch), self.flags(), self.draws.recorded(noise))
+            found = rounds(as_rows(batch), self.flags(), noise())
             self.trace("weighted_round", rows=at[-1], batch=batch, losses=found)
         return {name: float(value) for name, value in found.items()}
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from agent.common.rounds import Batch, Losses, as_rows, as_tensors
+from agent.common.rounds import Batch, Losses, as_rows, as_tensors, with_discount
 from agent.finetune.train_rounds_agent import TrainRoundsAgent
 
 
@@ -25,9 +25,9 @@ class TrainDIPODiffusionAgent(TrainRoundsAgent):
     def build(self) -> None:
         """Compiles the two halves of a round and the end of it."""
         super().build()
-        self.critic_round = tf.function(self._critic_round, jit_compile=True)
-        self.actor_round = tf.function(self._actor_round, jit_compile=True)
-        self.end_round = tf.function(self._end_round, jit_compile=True)
+        self.critic_round = tf.function(self._critic_round, jit_compile=self.jit)
+        self.actor_round = tf.function(self._actor_round, jit_compile=self.jit)
+        self.end_round = tf.function(self._end_round, jit_compile=self.jit)
 
     def take_rounds(self, count: int) -> dict[str, float]:
         """Algorithm 2 of Yang et al. (2023), on two batches a round."""
@@ -60,7 +60,9 @@ class TrainDIPODiffusionAgent(TrainRoundsAgent):
     def _critic_round(self, batch: Batch, noise: list | None) -> tf.Tensor:
         return self.step_critic(
             "critic",
-            lambda: self.model.loss_critic(**batch, gamma=self.gamma, noise=noise),
+            lambda: self.model.loss_critic(
+                **with_discount(batch, self.gamma), noise=noise
+            ),
         )
 
     def _actor_round(self, batch: Batch, noise: list | None, guide: bool) -> Any:

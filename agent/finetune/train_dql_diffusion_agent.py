@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from agent.common.rounds import Batch, Losses
+from agent.common.rounds import Batch, Losses, with_discount
 from agent.finetune.train_rounds_agent import TrainRoundsAgent
 
 
@@ -20,7 +20,8 @@ class TrainDQLDiffusionAgent(TrainRoundsAgent):
         """Algorithm 1 of Wang et al. (2023)."""
         model, train, draws = self.model, self.cfg.train, self.source(noise)
         critic = self.step_critic(
-            "critic", lambda: model.loss_critic(**batch, gamma=self.gamma, noise=draws)
+            "critic",
+            lambda: model.loss_critic(**with_discount(batch, self.gamma), noise=draws),
         )
         obs, actions = batch["obs"], batch["actions"]
         actor = self.step(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from agent.common.rounds import Batch, Losses
+from agent.common.rounds import Batch, Losses, with_discount
 from agent.finetune.train_rounds_agent import TrainRoundsAgent
 
 
@@ -49,7 +49,7 @@ class TrainIDQLDiffusionAgent(TrainRoundsAgent):
         obs, actions = batch["obs"], batch["actions"]
         value = self.step_critic("critic_v", lambda: model.loss_critic_v(obs, actions))
         q = self.step_critic(
-            "critic_q", lambda: model.loss_critic_q(**batch, gamma=self.gamma)
+            "critic_q", lambda: model.loss_critic_q(**with_discount(batch, self.gamma))
         )
         model.update_target_critic(self.cfg.train.critic_tau)
         actor = self.step(

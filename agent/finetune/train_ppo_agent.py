@@ -38,7 +38,6 @@ class TrainPPOAgent(TrainAgent):
 
     config_keys: ClassVar[frozenset[str]] = TrainAgent.config_keys | {
         "train.block_size",
-        "train.compute_dtype",
         "train.logprob_batch_size",
         "train.gamma",
         "train.n_critic_warmup_itr",
@@ -55,6 +54,8 @@ class TrainPPOAgent(TrainAgent):
     }
     # Whether `device` may name several, which then share the rows of a minibatch.
     shares_devices: ClassVar[bool] = True
+    # Rows that a CPU evaluates at once, if `train.block_size` does not say.
+    cpu_block_size: ClassVar[int] = CPU_BLOCK_SIZE
     # Compiled functions that `compile` makes.
     value: Callable[[Tensors], tf.Tensor]
     learn_step: Callable[[Tensors, tf.Tensor, Tensors], Any]
@@ -111,7 +112,7 @@ class TrainPPOAgent(TrainAgent):
         if self.use_bc_loss or shared_devices(self.cfg.get("device", "auto")):
             return None
         on_cpu = "CPU" in self.model.critic.parameters()[0].value.device
-        return CPU_BLOCK_SIZE if size is None and on_cpu else size
+        return self.cpu_block_size if size is None and on_cpu else size
 
     def make_learners(self) -> dict[str, Learner]:
         """Learners by name; only the actor's gradient is clipped."""

@@ -24,7 +24,13 @@ class TrainPPODiffusionAgent(TrainPPOAgent):
         *learner_keys("eta_"),
     }
 
-    console = ("loss", "pg loss", "value loss", "bc loss", "eta")
+    console: ClassVar[tuple[str, ...]] = (
+        "loss",
+        "pg loss",
+        "value loss",
+        "bc loss",
+        "eta",
+    )
 
     def build(self) -> None:
         """Checks that there is something to fine-tune."""

@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
+from agent.common.checkpoints import buffer_folder
 from agent.common.learner import Learner, learner_keys, learner_of
-from agent.common.replay import ReplayBuffer, transitions
+from agent.common.replay import ReplayBuffer
 from agent.common.rollout import Rollout, RolloutPlan, to_tensors
-from agent.common.rounds import Batch, Losses, Rounds, as_rows
+from agent.common.rounds import Batch, Losses, Rounds, as_rows, jit_where
 from agent.common.setup import make_samplers
+from agent.common.transitions import Transitions
 from agent.finetune.train_agent import TrainAgent
 from util.checkpoint import StateRegistry
 from util.config import compat
@@ -34,6 +36,7 @@ class TrainRoundsAgent(TrainAgent):
         "train.gamma",
         "train.buffer_size",
         "train.scale_reward_factor",
+        "train.n_step",
         "train.replay_ratio",
         "train.n_critic_warmup_itr",
         *learner_keys("actor_", "critic_"),
@@ -59,10 +62,14 @@ class TrainRoundsAgent(TrainAgent):
         self.warmup = train.n_critic_warmup_itr
         self.check_rounds()
         wide = self.venv.num_envs if self.counts_vector_steps else 1
-        self.buffer = ReplayBuffer(train.buffer_size * wide)
+        self.transitions = Transitions(
+            train.gamma, train.scale_reward_factor, train.get("n_step", 1)
+        )
+        self.buffer = ReplayBuffer(train.buffer_size * wide, buffer_folder(self.cfg))
         self.learners = self.make_learners()
         self.actor_learner = self.learners["actor"]
-        self.rounds = Rounds(self.round, self.losses, self.rounds_per_call)
+        self.jit = jit_where(self.actor_learner.params)
+        self.rounds = Rounds(self.round, self.losses, self.rounds_per_call, self.jit)
         self._sample = make_samplers(self.model, **self.sampling())
         self.collector.acts_on_final_obs = self.aliases_final_obs and compat(
             "final_obs_aliasing"
@@ -102,6 +109,8 @@ class TrainRoundsAgent(TrainAgent):
         for name, learner in self.learners.items():
             registry.add(f"{name} learner", learner)
         registry.add("buffer", self.buffer)
+        if self.transitions.n_step.n > 1:
+            registry.add("n_step", self.transitions.n_step)
         return registry
 
     # -- acting -----------------------------------------------------------------------
@@ -143,7 +152,7 @@ class TrainRoundsAgent(TrainAgent):
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Stores the transitions and takes the rounds."""
-        self.buffer.add(transitions(rollout, self.scale_reward_factor))
+        self.buffer.add(self.transitions(rollout))
         count = int(rollout.rewards.size / self.batch_size * self.replay_ratio)
         self.trace("buffer", buffer=self.buffer, count=count)
         return self.take_rounds(count)
@@ -175,13 +184,7 @@ class TrainRoundsAgent(TrainAgent):
 
     def step(self, name: str, loss: Any, due: tf.Tensor | bool) -> tf.Tensor:
         """One step of a learner on `loss()`, if it is due (compiled)."""
-        learner = self.learners[name]
-        with tf.GradientTape() as tape:
-            value = loss()
-        grads = tape.gradient(value, learner.params)
-        if due:
-            learner.apply(grads)
-        return value
+        return self.learners[name].minimise(loss, due)
 
     def end_iteration(self, plan: RolloutPlan) -> None:
         """All schedules go on, in evaluations too."""

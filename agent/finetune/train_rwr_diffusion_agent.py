@@ -11,7 +11,7 @@ import tensorflow as tf
 from agent.common.episodes import find_spans
 from agent.common.learner import learner_keys, learner_of
 from agent.common.rollout import Rollout, RolloutPlan, to_tensors
-from agent.common.rounds import Batch, Losses, Rounds
+from agent.common.rounds import Batch, Losses, Rounds, jit_where
 from agent.common.setup import make_samplers
 from agent.dataset.gather import discounted_returns
 from agent.finetune.train_agent import TrainAgent
@@ -46,7 +46,7 @@ class TrainRWRDiffusionAgent(TrainAgent):
         params = self.model.parameters()
         self.learner = learner_of(train, "", params, self.max_grad_norm)
         self.learners = {"model": self.learner}
-        self.rounds = Rounds(self.round, ("loss",))
+        self.rounds = Rounds(self.round, ("loss",), jit=jit_where(self.learner.params))
         self._sample = make_samplers(self.model)
 
     def state(self) -> StateRegistry:
@@ -59,9 +59,17 @@ class TrainRWRDiffusionAgent(TrainAgent):
         self, obs: Mapping[str, np.ndarray], explore: bool
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Chunks (E, Ta, Da), all steps remembered."""
-        noise = self.draws.recorded(1 + self.model.denoising_steps)
+        noise = self.acting_noise(explore)
         chunks = self._sample[explore](to_tensors(obs), noise).numpy()
         return chunks, {"samples": chunks}
+
+    def acting_noise(self, explore: bool) -> list | None:
+        """Recorded draws of one sampling call, if there are any."""
+        return self.draws.recorded(1 + self.model.denoising_steps)
+
+    def round_noise(self) -> list | None:
+        """Recorded draws of one loss, if there are any."""
+        return self.draws.recorded(2)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Epochs over the chunks of finished episodes, with their weights."""
@@ -74,7 +82,7 @@ class TrainRWRDiffusionAgent(TrainAgent):
             at = np.stack(picked)
             batch = {"obs": {"state": rows["state"][at]}}
             batch |= {key: rows[key][at] for key in ("samples", "weights")}
-            found = self.rounds(batch, {}, self.draws.recorded(2))
+            found = self.rounds(batch, {}, self.round_noise())
             self.trace("weighted_round", rows=at[-1], batch=batch, losses=found)
         return {name: float(value) for name, value in found.items()}
 

@@ -76,6 +76,16 @@ def clamp_logprob(logprob: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(logprob, *LOGPROB_RANGE)
 
 
+def reinforce_loss(logprob: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
+    """-mean A log pi(a|s), whose gradient is the policy's (Williams, 1992, eq. 11).
+
+    Args:
+        logprob: Of actions that the policy has just sampled, (B,).
+        advantages: A, (B,).
+    """
+    return -tf.reduce_mean(logprob * advantages)
+
+
 def ppo_surrogate(
     logratio: tf.Tensor, advantages: tf.Tensor, clip: tf.Tensor | float
 ) -> tf.Tensor:

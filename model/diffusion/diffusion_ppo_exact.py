@@ -146,9 +146,7 @@ class PPOExactDiffusion(ChunkPPO, VPGDiffusion):  # type: ignore[misc]
             ValueError: `use_bc_loss` is true.
         """
         if use_bc_loss:
-            raise ValueError(
-                "use_bc_loss must be false: the exact likelihood has no BC term."
-            )
+            self.check_bc_loss()
         newlogprobs = self.get_exact_logprobs(obs, samples, noise)
         logratio = clamp_logprob(newlogprobs) - clamp_logprob(oldlogprobs)
         clip = self.clip_ploss_coef
@@ -162,4 +160,14 @@ class PPOExactDiffusion(ChunkPPO, VPGDiffusion):  # type: ignore[misc]
             approx_kl=approx_kl,
             ratio=ratio,
             bc_loss=tf.constant(0.0),
+        )
+
+    def check_bc_loss(self) -> None:
+        """Refuses `use_bc_loss`.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            "use_bc_loss must be false: the exact likelihood has no BC term."
         )

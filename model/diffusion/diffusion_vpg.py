@@ -12,10 +12,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from model.common.critic import Cond
+from model.common.critic import Cond, repeat_rows
 from model.common.gaussian import naming
 from model.diffusion.diffusion import DiffusionModel, Sample
-from model.diffusion.modules import predict_rows, repeat_rows
+from model.diffusion.modules import predict_rows
 from util.checkpoint import load_policy
 from util.torch_to_tf import clone_network, nn_Module
 from util.torch_to_tf.distributions import normal_log_prob

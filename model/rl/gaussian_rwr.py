@@ -26,7 +26,11 @@ class RWR_Gaussian(GaussianModel):
         self.actor = self.network
 
     def loss(
-        self, actions: tf.Tensor, obs: Cond, reward_weights: tf.Tensor
+        self,
+        actions: tf.Tensor,
+        obs: Cond,
+        reward_weights: tf.Tensor,
+        noise: None = None,
     ) -> tf.Tensor:
         """-mean_b w_b log pi(a_b|s_b), log pi averaged over the chunk's elements.
 
@@ -34,6 +38,7 @@ class RWR_Gaussian(GaussianModel):
             actions: (B, Ta, Da).
             obs: {"state": (B, To, Do)}.
             reward_weights: w, (B,).
+            noise: As for diffusion policies; nothing is drawn here.
         """
         mean, std = self.forward_train(obs)
         logprob = normal_log_prob(tf.reshape(actions, tf.shape(mean)), mean, std)

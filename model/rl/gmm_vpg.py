@@ -9,11 +9,12 @@ import tensorflow as tf
 
 from model.common.critic import Cond
 from model.common.gmm import GMMModel
+from model.rl.gaussian_vpg import ChunkVPG
 from util.config import compat
 from util.torch_to_tf import nn_Module
 
 
-class VPG_GMM(GMMModel):
+class VPG_GMM(ChunkVPG, GMMModel):  # type: ignore[misc]
     """Samples and their log-probabilities; no base policy is kept.
 
     Log-probabilities are the joint log-density of a chunk divided by the number of its
@@ -27,7 +28,7 @@ class VPG_GMM(GMMModel):
         actor: Network that returns means and standard deviations of modes, and logits.
         critic: State value.
         network_path: Checkpoint to start from.
-        **kwargs: Arguments of `GMMModel`.
+        **kwargs: Arguments of `ChunkVPG` and `GMMModel`.
     """
 
     def __init__(
@@ -80,7 +81,3 @@ class VPG_GMM(GMMModel):
         if compat("gmm_joint_logprob_clamp"):
             return joint
         return joint / (chunks.shape[-1] * chunks.shape[-2])
-
-    def loss(self, *_: Any, **__: Any) -> Any:
-        """Left to `PPO_GMM`."""
-        raise NotImplementedError

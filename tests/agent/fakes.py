@@ -197,6 +197,9 @@ class StubReplayAgent(TrainReplayAgent):
         super().build()
         self.learned: list[int] = []
 
+    def make_learners(self) -> dict:
+        return {}
+
     act = StubAgent.act
     explored = property(lambda self: self.__dict__.setdefault("_explored", []))
 

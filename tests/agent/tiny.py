@@ -42,6 +42,17 @@ for _stage, _name in (("pretrain", "pre"), ("ppo", "ft_ppo"), ("eval", "eval")):
 LEAVES["pretrain unet"] = ("gym/pretrain/hopper-medium-v2", "pre_diffusion_unet")
 LEAVES["ppo unet"] = ("gym/finetune/hopper-v2", "ft_ppo_diffusion_unet")
 LEAVES["hopper"] = LEAVES["ppo"]
+# Diffusion policies that learn in rounds.
+ROUNDS = ("dql", "idql", "qsm", "dipo", "awr", "rwr")
+for _name in ROUNDS:
+    LEAVES[_name] = ("gym/finetune/hopper-v2", f"ft_{_name}_diffusion_mlp")
+LEAVES["ppo exact"] = ("gym/finetune/hopper-v2", "ft_ppo_exact_diffusion_mlp")
+LEAVES["rlpd"] = ("gym/scratch/hopper-v2", "rlpd_mlp")
+LEAVES["ibrl"] = ("gym/finetune/hopper-v2", "ibrl_mlp")
+LEAVES["calql"] = ("gym/finetune/hopper-v2", "calql_mlp_online")
+LEAVES["calql offline"] = ("gym/pretrain/hopper-medium-v2", "calql_mlp_offline")
+for _name in ("awr", "rwr", "vpg"):
+    LEAVES[f"{_name} gaussian"] = ("gym/finetune/hopper-v2", f"ft_{_name}_gaussian_mlp")
 
 _TASK = ("obs_dim=3", "action_dim=2", "seed=5")
 _CHUNK = ("horizon_steps=4", "denoising_steps=4")
@@ -85,6 +96,53 @@ _PRETRAIN = (
     "train.save_model_freq=2",
     "train.lr_scheduler.first_cycle_steps=10",
     "model.network.mlp_dims=[16,16,16]",
+)
+# 2 x 4 whole chunks an iteration.
+_ROUNDS = (
+    *_POINT,
+    *_ONLINE,
+    "horizon_steps=2",
+    "act_steps=2",
+    "denoising_steps=4",
+    "base_policy_path=null",
+    "train.n_train_itr=4",
+    "train.n_steps=4",
+    "train.val_freq=2",
+    "train.batch_size=4",
+    "train.save_model_freq=1",
+    "train.save_last_minutes=0",
+)
+_BUFFER = (
+    *_ROUNDS,
+    "train.n_critic_warmup_itr=2",
+    "train.replay_ratio=4",
+    "train.buffer_size=100",
+    "model.actor.mlp_dims=[16]",
+)
+_Q_OR_V = (*_BUFFER, "model.critic.mlp_dims=[16]")
+# Single steps, and data that a test writes where it needs them.
+_STEPS = (
+    *_POINT,
+    *_ONLINE,
+    "train.n_train_itr=12",
+    "train.val_freq=8",
+    "train.n_eval_episode=2",
+    "train.n_explore_steps=5",
+    "train.batch_size=4",
+    "train.buffer_size=100",
+    "train.log_freq=1",
+    "train.save_model_freq=100",
+    "train.save_last_minutes=0",
+    "model.actor.mlp_dims=[16,16]",
+    "model.critic.mlp_dims=[16,16]",
+)
+_CALQL = (
+    *_STEPS,
+    "env.n_envs=1",
+    "train.num_update=3",
+    "train.n_explore_steps=0",
+    "train.n_random_actions=2",
+    "model.cql_n_actions=2",
 )
 _EVAL = (*_POINT, "act_steps=2", "n_steps=6", "model.network.mlp_dims=[16,16,16]")
 # One episode without reset in each iteration, of which pictures are drawn.
@@ -169,24 +227,46 @@ OVERRIDES = {
     "eval gaussian img": (*_IMG["eval"], "horizon_steps=4"),
     "scratch": (*_POINT, *(o for o in _PPO if not o.startswith("base_policy"))),
     "hopper": ("seed=5", *_ENV, *_PPO),
-    "sac": (
-        *_POINT,
-        *_ONLINE,
-        "train.n_train_itr=12",
-        "train.val_freq=8",
-        "train.n_eval_episode=2",
-        "train.n_explore_steps=5",
-        "train.batch_size=4",
-        "train.critic_replay_ratio=4",
-        "train.actor_replay_ratio=2",
-        "train.buffer_size=100",
-        "train.log_freq=1",
-        "train.save_model_freq=100",
-        "train.save_last_minutes=0",
-        "model.actor.mlp_dims=[16,16]",
-        "model.critic.mlp_dims=[16,16]",
+    "dql": _Q_OR_V,
+    "qsm": _Q_OR_V,
+    "dipo": (*_Q_OR_V, "train.action_gradient_steps=2"),
+    "idql": (
+        *_BUFFER,
+        "train.eval_sample_num=3",
+        "model.critic_q.mlp_dims=[16]",
+        "model.critic_v.mlp_dims=[16]",
     ),
+    "awr": (*_Q_OR_V, "train.critic_update_ratio=2"),
+    "rwr": (*_ROUNDS, "train.update_epochs=2", "model.network.mlp_dims=[16]"),
+    "sac": (*_STEPS, "train.critic_replay_ratio=4", "train.actor_replay_ratio=2"),
+    "rlpd": (*_STEPS, "train.critic_num_update=3", "model.n_critics=3"),
+    "ibrl": (
+        *_STEPS,
+        "base_policy_path=null",
+        "train.n_explore_steps=0",
+        "train.critic_num_update=2",
+        "model.n_critics=3",
+    ),
+    "calql": (*_CALQL, "base_policy_path=null"),
+    "calql offline": _CALQL,
+    "ppo exact": (*_POINT, *_PPO),
     "eval": (*_EVAL, *_CHUNK),
+}
+
+
+def _in_one_step(overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """Overrides of a diffusion policy for a Gaussian one."""
+    return tuple(o for o in overrides if "denoising_steps" not in o)
+
+
+OVERRIDES |= {
+    "awr gaussian": _in_one_step(OVERRIDES["awr"]),
+    "rwr gaussian": (
+        *_in_one_step(_ROUNDS),
+        "train.update_epochs=2",
+        "model.actor.mlp_dims=[16]",
+    ),
+    "vpg gaussian": (*_in_one_step(OVERRIDES["ppo"]), "train.update_epochs=1"),
 }
 
 
@@ -219,7 +299,10 @@ def _folders() -> AbstractContextManager:
 
 
 def write_dataset(path: Path, episodes: int = 4, steps: int = 10) -> Path:
-    """A data set of a point that is pushed to the origin, Do = 3, Da = 2."""
+    """A data set of a point that is pushed to the origin, Do = 3, Da = 2.
+
+    Every second episode terminates.
+    """
     rng = np.random.default_rng(0)
     states = rng.uniform(-1, 1, (episodes * steps, 3)).astype(np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -227,6 +310,8 @@ def write_dataset(path: Path, episodes: int = 4, steps: int = 10) -> Path:
         path,
         states=states,
         actions=np.clip(-states[:, :2], -1, 1),
+        rewards=-np.abs(states).sum(1),
+        terminals=np.arange(1, len(states) + 1) % (2 * steps) == 0,
         traj_lengths=np.full(episodes, steps),
         images=rng.integers(0, 256, (episodes * steps, 3, 16, 16), np.uint8),
     )

@@ -12,7 +12,13 @@ import numpy as np
 from omegaconf import DictConfig
 
 from tests.bench import matmul
-from tests.bench.leaves import layer_widths, leaf, observations, write_episodes
+from tests.bench.leaves import (
+    layer_widths,
+    leaf,
+    observations,
+    write_episodes,
+    write_transitions,
+)
 from tests.bench.matmul import Products
 
 SIDES = ("torch", "ours")
@@ -58,6 +64,9 @@ CASES = {
     "g act": Case("ViT, action sampling, 50 envs x 5 steps (DDIM)", "call", 3.0),
     "g clone": Case("ViT, cloning step, batch 256, with EMA", "step", 2.0),
     "g update": Case("ViT, PPO update, 500 pairs", "minibatch", 2.0),
+    "h dql": Case("DQL, critic and actor through 20 steps, batch 1,000", "round", 3.0),
+    "h idql": Case("IDQL, value, critics and actor, batch 1,000", "round", 3.0),
+    "h rlpd": Case("RLPD, ten critics, batch 256, an actor step in 20", "round", 3.0),
 }
 LEAVES = {"f": "unet", "g": "image"}  # of cases with networks of their own
 # Steps of an epoch of behaviour cloning, and with less work.
@@ -65,6 +74,9 @@ CLONING_STEPS = {"b": (400, 100), "f clone": (50, 50), "g clone": (3, 1)}
 # Minibatches of a call and chunk steps of the rollout that they are drawn from: enough
 # for the critic to be asked per pair, as in the experiments.
 UPDATES = {"f update": (2, 200), "g update": (2, 10)}
+# Rounds of a call; ours are as many to a block, the peer's of DQL take long.
+ROUNDS = {"h dql": 32, "h idql": 32, "h rlpd": 20}
+PEERS_ROUNDS = {**ROUNDS, "h dql": 4}
 
 
 @dataclass
@@ -86,6 +98,13 @@ def config(case: str, folder: Path, quick: bool = False) -> DictConfig:
         folder: For files.
         quick: Less work in a call.
     """
+    if case in ROUNDS:
+        cfg = leaf(
+            f"{'scratch' if case == 'h rlpd' else 'finetune'} {case[2:]}", folder
+        )
+        if "offline_dataset" in cfg:
+            write_transitions(cfg)
+        return cfg
     if "clone" in case or case == "b":
         cfg = leaf(" ".join(["pretrain", *_network(case)]), folder)
         write_episodes(cfg, cfg.train.batch_size * cloning_steps(case, quick))
@@ -138,6 +157,9 @@ def prepare(side: str, case: str, cfg: DictConfig, quick: bool = False) -> Prepa
     if case == "e":
         made = module.Iterating(cfg)
         return Prepared(made, close=made.close)
+    if case in ROUNDS:
+        count = (PEERS_ROUNDS if side == "torch" else ROUNDS)[case]
+        return Prepared(module.Learning(cfg, count), count)
     batches, steps = UPDATES.get(case) or epoch(cfg)
     options = {"by_row": True} if case.endswith(BY_ROW) else {}
     pairs = batches * cfg.train.batch_size

@@ -1,6 +1,6 @@
 """Graph or XLA: each compiled function of the Hopper leaves both ways, in turns.
 
-    python -m tests.bench.compilation [--rounds 10] [--only learn,sample,clone]
+    python -m tests.bench.compilation [--rounds 10] [--only learn,sample,clone,rounds]
 
 The choices in the code and in docs/performance.md rest on these medians.
 """
@@ -100,7 +100,33 @@ def cloning(folder: Path) -> dict[str, Run]:
     }
 
 
-GROUPS = {"learn": learning, "sample": sampling, "clone": cloning}
+def rounds(folder: Path) -> dict[str, Run]:
+    """A call of four rounds of DQL, and of twenty of IDQL and of RLPD."""
+    import tensorflow as tf
+
+    from tests.bench.ours import Learning
+
+    def ways(case: str, count: int) -> dict[str, Run]:
+        learning = Learning(cases.config(case, folder / case), count)
+        own = learning.agent.rounds
+        own.per_block = count
+
+        def way(jit: bool) -> Run:
+            block = tf.function(own._block, jit_compile=jit)
+
+            def run() -> None:
+                own.block = block
+                learning()
+
+            return run
+
+        name = case.removeprefix("h ").upper()
+        return {f"{name}, graph": way(False), f"{name}, XLA": way(True)}
+
+    return ways("h dql", 4) | ways("h idql", 20) | ways("h rlpd", 20)
+
+
+GROUPS = {"learn": learning, "sample": sampling, "clone": cloning, "rounds": rounds}
 
 
 def measure(ways: dict[str, Run], rounds: int) -> dict[str, float]:

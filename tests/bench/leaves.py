@@ -22,6 +22,9 @@ LEAVES = {
     "pretrain unet": ("gym/pretrain/hopper-medium-v2", "pre_diffusion_unet"),
     "finetune image": ("pixel/finetune/reacher", "ft_ppo_diffusion_mlp_img"),
     "pretrain image": ("pixel/pretrain/reacher", "pre_diffusion_mlp_img"),
+    "finetune dql": ("gym/finetune/hopper-v2", "ft_dql_diffusion_mlp"),
+    "finetune idql": ("gym/finetune/hopper-v2", "ft_idql_diffusion_mlp"),
+    "scratch rlpd": ("gym/scratch/halfcheetah-v2", "rlpd_mlp"),
 }
 ALWAYS = ("wandb=null", "device=cpu")
 FINETUNE = (
@@ -29,12 +32,16 @@ FINETUNE = (
     "train.force_train=true",
     "train.n_train_itr=1000000",
 )
+SCRATCH = ("train.n_train_itr=1000000",)
 PRETRAIN = (
     "train.n_epochs=1000000",
     "train.save_model_freq=1000000",
     "train.save_last_minutes=1000000",
     "train.epoch_start_ema=0",
 )
+STAGES = {"pretrain": PRETRAIN, "finetune": FINETUNE, "scratch": SCRATCH}
+ROWS = 20000
+"""Of a buffer, and of a data set of transitions."""
 
 
 def leaf(kind: str, folder: Path, *overrides: str) -> DictConfig:
@@ -45,8 +52,8 @@ def leaf(kind: str, folder: Path, *overrides: str) -> DictConfig:
         folder: Gets the normalisation file or data set, and the run.
         *overrides: `key=value`.
     """
-    is_pretraining = kind.startswith("pretrain")
-    own = (*(PRETRAIN if is_pretraining else FINETUNE), *SIZES.get(kind, ()))
+    stage = kind.partition(" ")[0]
+    own = (*STAGES[stage], *SIZES.get(kind, ()))
     where, name = LEAVES[kind]
     given = (*ALWAYS, *own, *overrides, f"logdir={folder / kind.replace(' ', '_')}")
     folders = {"DPPO_LOG_DIR": str(folder), "DPPO_DATA_DIR": str(folder)}
@@ -54,7 +61,7 @@ def leaf(kind: str, folder: Path, *overrides: str) -> DictConfig:
         cfg = compose(ROOT / "cfg" / where, name, given)
         check_keys(cfg, name, given)
         OmegaConf.resolve(cfg)
-    if not is_pretraining and cfg.get("normalization_path"):
+    if stage != "pretrain" and cfg.get("normalization_path"):
         write_ranges(Path(cfg.normalization_path), cfg.obs_dim, cfg.action_dim)
     return cfg
 
@@ -113,11 +120,19 @@ def layer_widths(cfg: DictConfig) -> dict[str, list[int]]:
     widths = {}
     if "mlp_dims" in network:
         seen = cfg.obs_dim * cfg.cond_steps + network.get("spatial_emb", 0)
-        widths["actor"] = [chunk + network.time_dim + seen, *network.mlp_dims, chunk]
-    if "critic" in cfg.model:
-        seen = cfg.obs_dim * cfg.cond_steps + cfg.model.critic.get("spatial_emb", 0)
-        widths["critic"] = [seen, *cfg.model.critic.mlp_dims, 1]
+        noisy = chunk + network.time_dim if "time_dim" in network else 0
+        widths["actor"] = [noisy + seen, *network.mlp_dims, chunk]
+    for name in ("critic", "critic_q", "critic_v"):
+        if name in cfg.model:
+            widths[name] = _critic_widths(cfg, cfg.model[name])
     return widths
+
+
+def _critic_widths(cfg: DictConfig, node: DictConfig) -> list[int]:
+    """Widths of a critic, which may see actions."""
+    seen = cfg.obs_dim * cfg.cond_steps + node.get("spatial_emb", 0)
+    acted = node.get("action_steps", 0) * node.get("action_dim", 0)
+    return [seen + acted, *node.mlp_dims, 1]
 
 
 def rollout_arrays(cfg: DictConfig, steps: int) -> dict[str, Any]:
@@ -139,3 +154,32 @@ def rollout_arrays(cfg: DictConfig, steps: int) -> dict[str, Any]:
         "rewards": rng.uniform(0, 4, (steps, envs)),
         "terminated": rng.uniform(size=(steps, envs)) < 0.05,
     }
+
+
+def transition_rows(cfg: DictConfig, seed: int = 2) -> dict[str, np.ndarray]:
+    """Made-up rows of a buffer, by column, float32."""
+    rng = np.random.default_rng(seed)
+    obs, chunk = (cfg.cond_steps, cfg.obs_dim), (cfg.act_steps, cfg.action_dim)
+    rows = {
+        "obs": rng.standard_normal((ROWS, *obs)),
+        "next_obs": rng.standard_normal((ROWS, *obs)),
+        "actions": rng.uniform(-1, 1, (ROWS, *chunk)),
+        "rewards": rng.uniform(0, 0.04, ROWS),
+        "terminated": rng.uniform(size=ROWS) < 0.05,
+    }
+    return {key: value.astype(np.float32) for key, value in rows.items()}
+
+
+def write_transitions(cfg: DictConfig) -> None:
+    """A data set of `ROWS` transitions where the leaf has it, in episodes of 100."""
+    rng = np.random.default_rng(3)
+    path = Path(cfg.offline_dataset.dataset_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path,
+        states=rng.standard_normal((ROWS, cfg.obs_dim)).astype(np.float32),
+        actions=rng.uniform(-1, 1, (ROWS, cfg.action_dim)).astype(np.float32),
+        rewards=rng.uniform(0, 1, ROWS).astype(np.float32),
+        terminals=np.arange(ROWS) % 100 == 99,
+        traj_lengths=np.full(ROWS // 100, 100),
+    )

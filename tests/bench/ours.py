@@ -1,7 +1,8 @@
 """The one place that knows this project's agents: what a measurement calls.
 
 Relied on: `agent.act(obs, explore)`, `agent.update(rollout)`, `agent.run_epochs(data)`,
-`agent.iterate()`, `agent.model`, and `run_epoch()` of pre-training.
+`agent.take_rounds(count)`, `agent.learn()`, `agent.buffer`, `agent.iterate()`,
+`agent.model`, and `run_epoch()` of pre-training.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from gymnasium.spaces import Box, Dict
 from omegaconf import DictConfig
 
 from agent.common.rollout import Rollout
-from tests.bench.leaves import observations, rollout_arrays
+from agent.finetune.train_replay_agent import TrainReplayAgent
+from tests.bench.leaves import observations, rollout_arrays, transition_rows
 from util.config import resolve_target
 
 
@@ -75,6 +77,26 @@ class Updating:
 
     def __call__(self) -> None:
         self.agent.run_epochs(self.data)
+
+
+class Learning:
+    """(h) Rounds on a filled buffer, as after each rollout.
+
+    Args:
+        cfg: Experiment.
+        rounds: How many.
+    """
+
+    def __init__(self, cfg: DictConfig, rounds: int) -> None:
+        self.agent, self.rounds = make_agent(cfg), rounds
+        self.agent.buffer.add(transition_rows(cfg))
+        self.agent.itr = 10**6  # warmed up and explored
+
+    def __call__(self) -> None:
+        if isinstance(self.agent, TrainReplayAgent):
+            self.agent.learn()  # takes as many
+        else:
+            self.agent.take_rounds(self.rounds)
 
 
 class Iterating:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from tests.bench import peer_train
+from tests.bench import peer_build, peer_train
 from tests.bench.leaves import rollout_arrays
 from tests.bench.process_env import ProcessVectorEnv, env_factory
 
@@ -77,6 +77,22 @@ class Updating:
 
     def __call__(self) -> None:
         self.agent.run_epochs(self.data, self.pairs)
+
+
+class Learning:
+    """(h) Rounds on a filled buffer, as after each rollout.
+
+    Args:
+        cfg: Experiment.
+        rounds: How many.
+    """
+
+    def __init__(self, cfg: DictConfig, rounds: int) -> None:
+        self.agent = peer_build.rounds(cfg)
+        self.rounds = rounds
+
+    def __call__(self) -> None:
+        self.agent.take_rounds(self.rounds)
 
 
 class Iterating:

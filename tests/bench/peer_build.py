@@ -5,10 +5,12 @@ from __future__ import annotations
 from omegaconf import DictConfig
 from torch import nn
 
-from tests.bench.leaves import image_shape, layer_widths
+from tests.bench.leaves import image_shape, layer_widths, transition_rows
 from tests.bench.peer_ddim import PPODdim
 from tests.bench.peer_model import Critic, Diffusion, Network, PPODiffusion
 from tests.bench.peer_networks import Unet, VisionCritic, VisionNetwork
+from tests.bench.peer_rlpd import RLPDRounds
+from tests.bench.peer_rounds import DQLRounds, IDQLRounds, Rounds
 
 
 def make_network(cfg: DictConfig) -> nn.Module:
@@ -49,3 +51,12 @@ def policy(cfg: DictConfig, by_row: bool = False) -> PPODiffusion:
     """What is fine-tuned."""
     kind = PPODdim if cfg.model.get("use_ddim") else PPODiffusion
     return kind(cfg, make_network(cfg), make_critic(cfg), by_row)
+
+
+def rounds(cfg: DictConfig) -> Rounds:
+    """What learns from stored rows."""
+    name = cfg.model._target_.rpartition(".")[2]
+    if name == "RLPD_Gaussian":
+        return RLPDRounds(cfg, [transition_rows(cfg, seed=3), transition_rows(cfg)])
+    kind = {"DQLDiffusion": DQLRounds, "IDQLDiffusion": IDQLRounds}[name]
+    return kind(cfg, [transition_rows(cfg)])

@@ -15,8 +15,8 @@ from tests.bench.cases import BY_ROW, CASES, ENVS, MATMUL, ONCE, SIDES, STEPPING
 from tests.bench.harness import Series, in_turns, measure
 from tests.bench.worker import Worker
 
-LETTERS = ("a", "b", "c", "d", "e", "f", "g")
-COMPUTED = ("a", "b", "c", "f", "g")
+LETTERS = ("a", "b", "c", "d", "e", "f", "g", "h")
+COMPUTED = ("a", "b", "c", "f", "g", "h")
 UPDATES = ("c5000", "c50000")
 Results = dict[str, dict[str, Series]]
 
@@ -64,7 +64,7 @@ class Session:
             self.configs[base] = OmegaConf.to_container(cfg)
         return self.configs[base]
 
-    # -- (a), (b), (c), (f), (g) -------------------------------------------------------
+    # -- (a), (b), (c), (f), (g), (h) --------------------------------------------------
 
     def _compute(self, letters: Sequence[str], rounds: int) -> Results:
         """Both sides in long-lived processes."""
@@ -149,7 +149,7 @@ class Session:
 
 
 def _names(letters: Sequence[str]) -> list[str]:
-    """Cases of (a), (b), (c), (f), (g), with the products of those that have them."""
+    """Cases of all but (d) and (e), with the products of those that have them."""
     names = []
     if "a" in letters:
         names += ["a", f"{MATMUL}a"]
@@ -158,7 +158,7 @@ def _names(letters: Sequence[str]) -> list[str]:
     if "c" in letters:
         for case in UPDATES:
             names += [case, f"{case}{BY_ROW}", f"{MATMUL}{case}"]
-    for letter in {"f", "g"} & set(letters):
+    for letter in sorted({"f", "g", "h"} & set(letters)):
         names += [case for case in CASES if case.startswith(f"{letter} ")]
     if "g" in letters:
         names.append(f"g act{ONCE}")

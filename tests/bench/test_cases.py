@@ -62,3 +62,20 @@ def test_environments_are_stepped(tmp_path, back_end):
     prepared.run()
     prepared.close()
     assert prepared.units == 25 * 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("case", "rows", "actor", "critic"),
+    [
+        ("h dql", 1000, ACTOR, (23, 256, 256, 256, 1)),
+        ("h idql", 1000, ACTOR, (23, 256, 256, 256, 1)),
+        ("h rlpd", 256, (17, 256, 256, 6), (23, 256, 256, 1)),
+    ],
+)
+def test_rounds_have_the_sizes_of_their_leaves(tmp_path, case, rows, actor, critic):
+    cfg = cases.config(case, tmp_path)
+    widths = layer_widths(cfg)
+    assert widths["actor"] == [*actor]
+    assert widths["critic_q" if case == "h idql" else "critic"] == [*critic]
+    assert cfg.train.batch_size == rows
+    assert cases.ROUNDS[case] == cfg.train.get("critic_num_update", 32)

@@ -10,7 +10,7 @@ from tests.bench.test_report import results_of
 
 def test_everything_is_measured_by_default():
     args = command.arguments([])
-    assert args.only == list("abcdefg")
+    assert args.only == list("abcdefgh")
     assert (args.wait, args.quick, args.out) == (False, False, None)
 
 

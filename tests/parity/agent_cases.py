@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from agent.common.rollout import to_tensors
 from agent.dataset.gather import discounted_returns
+from agent.finetune.train_ppo_gaussian_agent import ChunkRows
 from agent.finetune.train_rwr_diffusion_agent import TrainRWRDiffusionAgent
 from tests.fakes import ScriptedVectorEnv
 from tests.parity.block_cases import episode_arrays
@@ -44,7 +45,7 @@ def replay(case: Case, mode: str) -> Produced:
     with tempfile.TemporaryDirectory() as folder, quiet(), running(mode):
         if "train_dataset" in case.meta["cfg"]:
             return replay_pretraining(case, Path(folder))
-        return _replay_finetuning(case, Path(folder))
+        return replay_finetuning(case, Path(folder))
 
 
 @contextlib.contextmanager
@@ -78,12 +79,21 @@ def run_with_tape(agent: Any, tape: TapeDraws, trace: Any) -> None:
 # -- fine-tuning -----------------------------------------------------------------------
 
 
-def _replay_finetuning(case: Case, folder: Path) -> Produced:
+def replay_finetuning(case: Case, folder: Path, kind: Any = None) -> Produced:
+    """Runs an agent on its recorded environment.
+
+    Args:
+        case: Its data set, if it has one, is `offline.npz` in the folder.
+        folder: Of the run.
+        kind: Class of the trace; `FinetuningTrace` by default.
+    """
     cfg = OmegaConf.create({**case.meta["cfg"], "logdir": str(folder)})
+    if "offline_dataset" in cfg:
+        cfg.offline_dataset.dataset_path = str(folder / "offline.npz")
     venv = ScriptedVectorEnv(case.inputs()["env"], (1, cfg.action_dim))
     agent = make_agent(case, cfg, venv=venv)
     tape = TapeDraws(case.noise_names, case.noise)
-    trace = FinetuningTrace(agent, tape)
+    trace = (kind or FinetuningTrace)(agent, tape)
     run_with_tape(agent, tape, trace)
     return {
         **trace.recorder.produced,
@@ -201,7 +211,7 @@ class FinetuningTrace:
         self.clipfracs.append(float(losses.clipfrac))
         values = {**losses._asdict(), "loss": self.agent.total_loss(losses)}
         if rows is not None:
-            steps = getattr(self.agent.model, "ft_denoising_steps", 1)
+            steps = self._rows_of_a_chunk()
             inner = {"denoising_inds_b": np.array(rows) % steps}
             values |= {"inds_b": rows, "batch_inds_b": np.array(rows) // steps, **inner}
         self.recorder.add("update", values)
@@ -226,36 +236,13 @@ class FinetuningTrace:
     def _rows_of_last_update(self) -> int:
         number = self.recorder.count("gae") - 1
         shape = self.recorder.produced[f"out/gae/{number}/logprobs_trajs"].shape
-        steps = getattr(self.agent.model, "ft_denoising_steps", 1)
-        return shape[0] * steps
+        return shape[0] * self._rows_of_a_chunk()
 
-    def on_critic_update(self, batch: Any, loss_critic: Any, alpha: Any) -> None:
-        """A batch of the buffer and the critic's loss."""
-        values = {
-            "inds": self.tape.chosen[-1],
-            "obs_b": batch["obs"]["state"],
-            "next_obs_b": batch["next_obs"]["state"],
-            "actions_b": batch["actions"],
-            "rewards_b": batch["rewards"],
-            "terminated_b": batch["terminated"],
-            "alpha": alpha,
-            "loss_critic": loss_critic,
-        }
-        self.recorder.add("critic_update", values)
-
-    def on_actor_update(self, loss_actor: Any, loss_alpha: Any) -> None:
-        """Losses of actor and temperature."""
-        self.recorder.add("actor_update", {"loss_actor": loss_actor})
-        values = {"loss_alpha": loss_alpha, "grad_log_alpha": self._alpha_gradient()}
-        self.recorder.add("temperature_update", values)
-
-    def _alpha_gradient(self) -> np.ndarray:
-        """The last gradient of log_alpha, from Adam's first moment."""
-        optimizer = self.agent.alpha_learner.optimizer
-        moment, beta = optimizer.exp_avg[0].numpy(), optimizer.betas[0]
-        before = getattr(self, "_alpha_moment", 0.0)
-        self._alpha_moment = moment
-        return (moment - beta * before) / (1.0 - beta)
+    def _rows_of_a_chunk(self) -> int:
+        """Rows that minibatches are drawn from, for each chunk."""
+        if isinstance(self.agent, ChunkRows):
+            return 1
+        return self.agent.model.ft_denoising_steps
 
     def on_buffer(self, buffer: Any, count: int) -> None:
         """What the rounds of an iteration are drawn from.

@@ -41,6 +41,7 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     (r".*\(block", "", "block_cases"),
     (r"torch\.", "", "block_cases"),
     (r"agent\.pretrain\.train_agent\.PreTrainAgent", "step_ema", "block_cases"),
+    (r"agent\.finetune\.train_(sac|rlpd|ibrl|calql)", r"run\(\)", "stepwise_cases"),
     (r"agent\.", r"run\(\)", "agent_cases"),
     (r"agent\.", "", "block_cases"),
     (

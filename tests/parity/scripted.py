@@ -71,7 +71,7 @@ class TapeDraws:
 
     def recorded(self, count: int) -> list[tf.Tensor]:
         """The next `count` draws of a model."""
-        kinds = ["randn", "randint", "uniform", "multinomial", "standard_normal"]
+        kinds = ["torch.rand", "uniform", "multinomial", "standard_normal", "randn"]
         return [tf.constant(self._pop(kinds, None)) for _ in range(count)]
 
     def loss_noise(self) -> list[tf.Tensor] | None:

@@ -68,6 +68,14 @@ def test_registry_restores_what_it_saved(tmp_path):
     assert [counter.value for counter in theirs] == [3, 7]
 
 
+def test_registry_leaves_out_what_is_not_wanted():
+    registry = StateRegistry()
+    for name in ("model", "large"):
+        registry.add(name, Counter(1))
+    assert registry.get_state(without=("large", "other")).keys() == {"model"}
+    registry.settle()  # Counters have no files.
+
+
 def test_registry_refuses_a_state_of_other_names_and_changes_nothing():
     registry = StateRegistry()
     counters = {name: Counter(1) for name in ("ema", "model")}

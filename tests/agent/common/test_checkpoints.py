@@ -6,7 +6,12 @@ import pytest
 import tensorflow as tf
 from omegaconf import OmegaConf
 
-from agent.common.checkpoints import AttributeState, ModuleState, RunCheckpoints
+from agent.common.checkpoints import (
+    AttributeState,
+    ModuleState,
+    RunCheckpoints,
+    buffer_folder,
+)
 from agent.common.rollout import NonFiniteError
 from util.checkpoint import StateRegistry, is_complete, load_policy, load_state
 from util.config import digest
@@ -60,6 +65,52 @@ def test_buffer_is_in_last_only(tmp_path):
     checkpoints.save_aside("nonfinite_1")
     for folder in (checkpoints.save(1), checkpoints.folder / "nonfinite_1"):
         assert set(load_state(folder)[0]["run"]) == {"loop"}
+
+
+class Rows(Counter):
+    """Notes when its state is asked for and when it may tidy up."""
+
+    def __init__(self):
+        self.calls = []
+
+    def get_state(self):
+        self.calls.append("get")
+        return {}
+
+    def set_state(self, state):
+        pass
+
+    def settle(self):
+        self.calls.append("settle")
+
+
+def test_files_of_a_buffer_are_written_for_last_only_and_tidied_after_it(tmp_path):
+    checkpoints, *_ = make_run(tmp_path)
+    rows, checkpoints.registry = Rows(), StateRegistry()
+    checkpoints.registry.add("buffer", rows)
+    checkpoints.save(1)
+    assert rows.calls == []
+    checkpoints.save_last()
+    assert rows.calls == ["get", "settle"]
+
+
+def test_failed_save_keeps_the_files_of_a_buffer(tmp_path, monkeypatch):
+    checkpoints, *_ = make_run(tmp_path)
+    rows, checkpoints.registry = Rows(), StateRegistry()
+    checkpoints.registry.add("buffer", rows)
+
+    def fail(*_):
+        raise OSError("no space")
+
+    monkeypatch.setattr("agent.common.checkpoints.save_state", fail)
+    with pytest.raises(OSError, match="no space"):
+        checkpoints.save_last()
+    assert rows.calls == ["get"]
+
+
+def test_rows_of_a_run_are_beside_its_last_state(tmp_path):
+    checkpoints, *_ = make_run(tmp_path)
+    assert buffer_folder(checkpoints.cfg) == checkpoints.folder / "buffer"
 
 
 def test_nan_never_replaces_a_good_checkpoint(tmp_path):

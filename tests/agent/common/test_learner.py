@@ -116,3 +116,18 @@ def test_decay_of_the_config_applies_to_a_run_that_goes_on():
     after.set_state(before.get_state())
     assert after.optimizer.weight_decay == 0.5
     assert int(after.get_state()["optimizer"]["state"][0]["step"]) == 1
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_loss_is_minimised_if_a_step_is_due(compiled):
+    p = parameter(1.0)
+    learner = Learner([p], lr=0.1)
+
+    def step(due):
+        return learner.minimise(lambda: tf.reduce_sum(p * p), due)
+
+    run = tf.function(step, jit_compile=True) if compiled else step
+    assert float(run(tf.constant(False))) == 1
+    assert number(p) == [1.0]
+    assert float(run(tf.constant(True))) == 1
+    np.testing.assert_allclose(number(p), [0.9], rtol=1e-6)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from agent.common.episodes import summarise
 from agent.common.rollout import Collector, NonFiniteError, RolloutPlan, to_tensors
 from env.gym_utils.state import StateNotSupported
 from tests.agent.fakes import make_rollout, scripted
@@ -51,6 +52,15 @@ def test_collection_goes_on_where_the_last_one_ended():
     assert numbers(second.obs) == [[20, 21], [30, 31]]
     # Environment 0 was reset by itself at the end of the first rollout.
     assert second.firsts.tolist() == [[1, 0], [0, 0], [0, 0]]
+
+
+def test_collection_of_no_steps_leaves_the_environments_alone():
+    venv = scripted(4, 2)
+    collector = Collector(venv, act_steps=2)
+    rollout = collector.collect(RolloutPlan(0, reset=True), act=None)
+    assert (venv.actions, venv.resets_before_step, collector.obs) == ([], [], {})
+    assert rollout.rewards.shape == rollout.done.shape == rollout.broken.shape == (0, 2)
+    assert summarise(rollout, act_steps=2, threshold=0.0).count == 0
 
 
 def test_collection_that_resets_starts_new_episodes():

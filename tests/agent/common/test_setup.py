@@ -129,6 +129,17 @@ def test_policy_networks_multiply_in_the_type_of_the_config(tmp_path):
     assert linear_dtypes(model.critic) == {tf.float32}
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("dipo", "actor_target"), ("ibrl", "target_actor"), ("ibrl", "bc_policy")],
+)
+def test_copies_of_the_policy_multiply_in_its_type(tmp_path, kind, name):
+    cfg = tiny_config(kind, tmp_path, "train.compute_dtype=bfloat16")
+    model = make_model(cfg, Seeds(1))
+    assert linear_dtypes(getattr(model, name)) == {tf.bfloat16}
+    assert linear_dtypes(model.network) == {tf.bfloat16}
+
+
 def test_logger_writes_into_the_folder_of_the_run(tmp_path):
     logger = make_logger(cfg_of(tmp_path), 3, "itr", wandb=True)
     logger.log(0, {"loss": 1.0})

@@ -49,7 +49,20 @@ def test_transition_is_done_if_its_chunk_holds_the_termination(data):
     assert isinstance(one, Transition)
     assert one.dones[:, 0].tolist() == [0, 0, 0, 0, 0, 0]
     assert two.dones[:, 0].tolist() == [0, 0, 0, 1, 0, 0]
-    np.testing.assert_array_equal(two.rewards[:, 0], data["rewards"][data["starts"]])
+
+
+def test_reward_of_a_chunk_is_the_sum_of_its_steps(data):
+    positions = np.arange(6)
+    one = gather_transitions(np, data, positions, (1, 1, 1))
+    two = gather_transitions(np, data, positions, (2, 1, 1))
+    assert one.rewards[:, 0].tolist() == [0, 1, 2, 3, 5, 6]
+    assert two.rewards[:, 0].tolist() == [1, 3, 5, 7, 11, 13]
+
+
+def test_reward_of_a_chunk_is_its_first_one_in_the_reference(data):
+    data["next_exists"] = np.ones(6, bool)
+    two = gather_transitions(np, data, np.arange(6), (2, 1, 1))
+    assert two.rewards[:, 0].tolist() == [0, 1, 2, 3, 5, 6]
 
 
 def test_next_state_never_leaves_the_episode(data):
@@ -93,6 +106,21 @@ def test_returns_are_discounted_sums_within_episodes(discount):
             expected.append((powers * episode[start:]).sum())
     returns = discounted_returns(rewards, lengths, discount)
     assert returns.dtype == np.float32
+    np.testing.assert_allclose(returns, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 100])
+def test_returns_may_be_discounted_by_chunk(chunk):
+    lengths = np.array([1, 7, 64, 33])
+    rewards = np.random.default_rng(0).standard_normal(lengths.sum())
+    expected, end = [], 0
+    for length in lengths:
+        episode = rewards[end : end + length]
+        end += length
+        for start in range(length):
+            powers = 0.9 ** (np.arange(length - start) // chunk)
+            expected.append((powers * episode[start:]).sum())
+    returns = discounted_returns(rewards, lengths, 0.9, chunk)
     np.testing.assert_allclose(returns, expected, rtol=1e-5, atol=1e-5)
 
 

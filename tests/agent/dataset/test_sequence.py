@@ -126,6 +126,18 @@ def test_next_states_are_those_the_environment_showed(write):
     assert batch.conditions["next_state"][:, 0, 0].tolist() == [1, 2, 3, 4, 5, 0]
 
 
+def test_returns_of_chunks_are_discounted_by_chunk(write):
+    options = {"horizon_steps": 2, "discount_factor": 0.5, "get_mc_return": True}
+    path, found = write(), {}
+    for as_reference in (False, True):
+        with reference(as_reference):
+            dataset = StitchedSequenceQLearningDataset(path, **options)
+        found[as_reference] = dataset.reward_to_gos[:4].tolist()
+    # Rewards 0, 1, 2, 3: two of a chunk count in full, the next half.
+    assert found[False] == [3.5, 4.5, 5, 3]
+    assert found[True] == [1.375, 2.75, 3.5, 3]
+
+
 def test_next_history_reaches_back_to_the_true_states(write):
     dataset = StitchedSequenceQLearningDataset(write(), horizon_steps=2, cond_steps=3)
     batch = dataset.as_arrays()

@@ -101,3 +101,8 @@ def test_weights_are_limited_exponentials_of_normalised_advantages(tmp_path):
         found = agent.weigh(tf.constant([0.0, 1.0, 5.0]))
     scaled = (np.array([0.0, 1.0, 5.0]) - 2) / (np.sqrt(7) + 1e-6)
     np.testing.assert_allclose(found, np.minimum(np.exp(2 * scaled), 5), rtol=1e-5)
+
+
+def test_rewards_of_several_steps_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="train.n_step must be 1, .* got 2"):
+        make_agent("awr", tmp_path, n_step=2)

@@ -3,6 +3,7 @@ import pytest
 
 from agent.finetune.train_ppo_gaussian_agent import TrainPPOGaussianAgent
 from agent.pretrain.train_gaussian_agent import TrainGaussianAgent
+from tests.agent.runs import returns
 from tests.agent.tiny import (
     changed,
     moved,
@@ -14,7 +15,6 @@ from tests.agent.tiny import (
 )
 from util.checkpoint import load_state
 from util.config import compat_scope
-from util.metrics import read_metrics
 
 # One minibatch in each training iteration: line by line, each takes a while.
 SMALL = (
@@ -268,13 +268,6 @@ def test_mixture_moves_unless_its_joint_density_is_clamped(tmp_path, eager):
     with compat_scope(JOINT):
         agent = make_agent(tmp_path / "reference", *SATURATED, kind="ppo gmm")
         assert moved(agent, iterations=2) == {"critic"}
-
-
-def returns(folder) -> list[float]:
-    """Mean returns of evaluations."""
-    rows = read_metrics(folder / "metrics.jsonl")
-    name = "avg episode reward - eval"
-    return [row[name] for row in rows if name in row]
 
 
 @pytest.mark.full

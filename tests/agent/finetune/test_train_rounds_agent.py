@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from agent.common.replay import ReplayBuffer
 from tests.agent.finetune.rounds_agents import KINDS, make_agent
 from tests.agent.tiny import changed, eagerly, weights
 from util.checkpoint import load_state
@@ -71,8 +72,13 @@ def test_a_resumed_run_equals_the_straight_one(tmp_path, kind):
         for name in ("straight", "halves")
     ]
     assert changed(*(state["model"] for state in states)) == set()
-    buffers = [state["run"]["buffer"]["arrays"] for state in states]
-    assert changed(*buffers) == set()
+    folders = [
+        tmp_path / name / "checkpoint" / "buffer" for name in ("straight", "halves")
+    ]
+    buffers = [ReplayBuffer(100, folder) for folder in folders]
+    for buffer, state in zip(buffers, states, strict=True):
+        buffer.set_state(state["run"]["buffer"])
+    assert changed(*(b.take(np.arange(len(b))) for b in buffers)) == set()
 
 
 def test_schedules_go_on_in_every_iteration(tmp_path, kind):
@@ -115,3 +121,40 @@ def test_reference_acts_on_the_last_observation_of_the_episode_before(tmp_path):
     assert aliasing.collector.acts_on_final_obs
     assert not plain.collector.acts_on_final_obs
     assert not other.collector.acts_on_final_obs
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "qsm",
+        *(pytest.param(k, marks=pytest.mark.full) for k in ("dql", "idql", "dipo")),
+    ],
+)
+def test_rewards_of_several_steps_reach_the_critic(tmp_path, kind):
+    with eagerly():
+        agent = make_agent(kind, tmp_path, n_step=2)
+        agent.iterate()
+        agent.iterate()
+        rows = agent.buffer.take(np.arange(len(agent.buffer)))
+        # Of each environment the last step may wait for the reward that follows.
+        assert 6 <= len(agent.buffer) <= 8
+        assert set(rows["gamma"]) <= {np.float32(0.99), np.float32(0.99**2)}
+        agent.iterate()
+    assert len(agent.buffer) >= 14
+    assert np.isfinite(list(agent.take_rounds(1).values())).all()
+
+
+@pytest.mark.full
+def test_a_resumed_run_goes_on_summing(tmp_path):
+    with eagerly():
+        straight = make_agent("dql", tmp_path / "straight", n_step=3)
+        straight.run()
+        settings = {"n_step": 3, "save_last_minutes": 0}
+        first = make_agent("dql", tmp_path / "halves", **settings)
+        for _ in range(3):
+            first.iterate()
+        first.venv.close()
+        folder = str(tmp_path / "halves")
+        second = make_agent("dql", tmp_path / "halves", resume=folder, **settings)
+        second.run()
+    assert changed(weights(straight.model), weights(second.model)) == set()

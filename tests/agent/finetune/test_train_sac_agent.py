@@ -178,7 +178,7 @@ def test_actor_step_moves_policy_and_temperature_only(tmp_path, eager):
     iterate_until(agent, 6)
     batch = {"state": np.zeros((4, 1, 3), np.float32)}
     before, alpha = weights(agent.model), agent.log_alpha.numpy()
-    agent.actor_step(batch, np.float32(1.0), [None, None])
+    agent.actor_step(batch, np.float32(1.0), None)
     parts = {key.split(".")[0] for key in changed(before, weights(agent.model))}
     assert parts == {"network"}
     assert agent.log_alpha.numpy() != alpha

@@ -14,6 +14,7 @@ from model.common.objectives import (
     ppo_surrogate,
     q_target,
     ratio_diagnostics,
+    reinforce_loss,
     value_loss,
     value_regression,
 )
@@ -119,6 +120,15 @@ def test_logprob_is_clamped_and_learns_inside_only():
     values = np.float32([-6.0, -5.0, 0.0, 2.0, 2.5])
     np.testing.assert_array_equal(clamp_logprob(tf.constant(values)), [-5, -5, 0, 2, 2])
     np.testing.assert_array_equal(gradient_of(clamp_logprob, values), [0, 1, 1, 1, 0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_reinforce_weighs_log_probabilities_by_advantages(mode):
+    logprob, advantages = tf.constant([-1.0, 2.0]), tf.constant([3.0, -1.0])
+    loss = in_mode(lambda x: reinforce_loss(x, advantages), mode)(logprob)
+    assert loss.numpy() == pytest.approx(2.5)
+    slopes = gradient_of(lambda x: reinforce_loss(x, advantages), [-1.0, 2.0])
+    np.testing.assert_allclose(slopes, [-1.5, 0.5])
 
 
 # -- PPO ------------------------------------------------------------------------------

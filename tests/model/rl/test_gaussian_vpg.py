@@ -95,9 +95,79 @@ def test_kept_logprobs_are_those_of_a_second_pass():
     np.testing.assert_allclose(logprob, again, rtol=1e-4, atol=1e-5)
 
 
-def test_objective_is_left_open():
-    with pytest.raises(NotImplementedError):
-        model().loss()
+# -- REINFORCE ------------------------------------------------------------------------
+
+ACTIONS = normal(ROWS, STEPS, WIDTH, seed=5)
+RETURNS, OLD_VALUES, ADVANTAGES = (normal(ROWS, seed=seed) for seed in (6, 7, 8))
+
+
+def batch(shift: float = 0.0) -> dict:
+    """Chunks whose old log-probabilities are `shift` below the present ones."""
+    old = log_density(ACTIONS, 0.5, 2.0).mean((1, 2)) - shift
+    arrays = {
+        "actions": ACTIONS,
+        "returns": RETURNS,
+        "oldvalues": OLD_VALUES,
+        "advantages": ADVANTAGES,
+        "oldlogprobs": np.float32(old),
+    }
+    return {"obs": COND} | {key: tf.constant(value) for key, value in arrays.items()}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_terms_of_the_loss_by_hand(mode):
+    made = model()
+    losses = in_mode(lambda data: made.loss(**data), mode)(batch(0.1))
+    logprob = log_density(ACTIONS, 0.5, 2.0).mean((1, 2))
+    weights = (ADVANTAGES - ADVANTAGES.mean()) / ADVANTAGES.std(ddof=1)
+    values = COND["state"].numpy().mean((1, 2))
+    expected = {
+        "pg_loss": -np.mean(weights * logprob),
+        "entropy_loss": -(0.5 + 0.5 * np.log(2 * np.pi) + np.log(2)),
+        "v_loss": 0.5 * np.mean((values - RETURNS) ** 2),
+        "clipfrac": 0.0,
+        "approx_kl": np.exp(0.1) - 1.1,
+        "ratio": np.exp(0.1),
+        "bc_loss": 0.0,
+        "std": 2.0,
+    }
+    assert list(losses._fields) == list(expected)
+    for name, value in expected.items():
+        found = float(getattr(losses, name))
+        assert found == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+def test_advantages_may_stay_as_they_are_or_be_weighed_before():
+    made = VPG_Gaussian(
+        KnownGaussian(0.5, 2.0), MeanCritic(), horizon_steps=STEPS, norm_adv=False
+    )
+    expected = -np.mean(ADVANTAGES * log_density(ACTIONS, 0.5, 2.0).mean((1, 2)))
+    losses = made.loss(**batch()), model().loss(**batch(), weighed=True)
+    for found in losses:
+        assert float(found.pg_loss) == pytest.approx(expected, rel=1e-4)
+
+
+def test_gradient_is_that_of_the_policy_whatever_it_was():
+    gradients = []
+    for shift in (0.0, 3.0):
+        made = model()
+        with tf.GradientTape() as tape:
+            loss = made.loss(**batch(shift)).pg_loss
+        gradients.append(tape.gradient(loss, made.network.mean.value).numpy())
+    # d log N / d mean = (a - mean) / std^2, over 4 elements.
+    weights = (ADVANTAGES - ADVANTAGES.mean()) / ADVANTAGES.std(ddof=1)
+    slope = (ACTIONS.reshape(ROWS, -1) - 0.5) / 4 / 4
+    expected = -np.mean(weights[:, None] * slope, axis=0)
+    for gradient in gradients:
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_samples_of_the_base_policy_may_be_imitated():
+    made = model()
+    losses = made.loss(**batch(), use_bc_loss=True, noise=NOISE)
+    chunk = (-1.0 + 0.5 * NOISE[0]).astype(np.float64)
+    expected = -np.mean(log_density(chunk, 0.5, 2.0).mean(-1))
+    assert float(losses.bc_loss) == pytest.approx(expected, rel=1e-4)
 
 
 # -- starting from a checkpoint -------------------------------------------------------

@@ -93,9 +93,13 @@ def test_chunks_alone_are_the_same_chunks():
     np.testing.assert_allclose(near, np.broadcast_to(means, near.shape), atol=1e-3)
 
 
-def test_objective_is_left_open():
-    with pytest.raises(NotImplementedError):
-        model().loss()
+def test_reinforce_raises_the_likelihood_of_good_chunks():
+    made, chunks = model(), tf.constant(normal(ROWS, STEPS, WIDTH, seed=5))
+    weights = tf.constant([1.0, 0.0, -1.0])
+    logprob, *_ = made.get_logprobs(COND, chunks)
+    losses = made.loss(COND, chunks, weights, weights, weights, logprob, weighed=True)
+    expected = -np.mean(weights * logprob)
+    assert float(losses.pg_loss) == pytest.approx(expected, rel=1e-5)
 
 
 # -- starting from a checkpoint -------------------------------------------------------
