@@ -271,8 +271,9 @@ def test_training_and_evaluation_are_reported(battery):
     assert np.isfinite([v for v in numbers if not isinstance(v, list)]).all()
 
 
-# Functions that are called in two ways.
-CALLS = {"agent.actor_round": 2}
+# Functions that are called in two ways: with and without the guidance of DIPO, and with
+# the last batch of an epoch of cloning, which is smaller.
+CALLS = {"agent.actor_round": 2, "agent.run_step": 2}
 
 
 def test_functions_are_traced_once_for_each_way_of_calling_them(battery):
