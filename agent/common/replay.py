@@ -68,10 +68,10 @@ class ReplayBuffer:
     def _state_memory(self) -> None:
         row = sum(v.dtype.itemsize * int(np.prod(v.shape[1:])) for v in self._columns())
         logger.info(
-            "replay buffer: at most %d rows of %d bytes, %.2f GiB of memory.",
+            "replay buffer: at most %d rows of %d bytes, %.1f MiB of memory.",
             self.capacity,
             row,
-            self.capacity * row / 2**30,
+            self.capacity * row / 2**20,
         )
 
     def _columns(self) -> list[np.ndarray]:

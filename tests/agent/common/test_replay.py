@@ -146,7 +146,7 @@ def test_memory_is_stated_once(caplog):
     buffer.add(rows(2))
     # Three numbers of 4 bytes.
     assert caplog.messages == [
-        "replay buffer: at most 1048576 rows of 12 bytes, 0.01 GiB of memory."
+        "replay buffer: at most 1048576 rows of 12 bytes, 12.0 MiB of memory."
     ]
 
 
