@@ -93,6 +93,8 @@ class PreTrainAgent:
     )
     # Whether `device` may name several, which then share the rows of a batch.
     shares_devices: ClassVar[bool] = True
+    # Rows whose gradients are computed at once; None for the whole batch.
+    block_size: int | None = None
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg, train = cfg, cfg.train
