@@ -30,9 +30,8 @@ from util.torch_to_tf import clone_network, nn_DataParallel
 
 logger = logging.getLogger(__name__)
 
-# Images that a processor learns from at once, without XLA. A step on 256 of them, which
-# takes 0.93 s under XLA, then takes 0.68 s, 0.72 s with all at once
-# (docs/results/bench_notes.md). XLA's gradients of weights are the slower ones.
+# Images that a processor learns from at once, without XLA, whose gradients of weights
+# are the slower ones there (docs/results/bench_networks).
 IMAGE_BLOCK_SIZE = 64
 
 
