@@ -71,6 +71,14 @@ ALGORITHMS = {
     "idql": Algorithm("ft_idql_diffusion_mlp"),
     "dql": Algorithm("ft_dql_diffusion_mlp", *fewer_steps(4, "16"), seeds=1),
     "qsm": Algorithm("ft_qsm_diffusion_mlp"),
+    "ppo_exact": Algorithm("ft_ppo_exact_diffusion_mlp", seeds=1),
+    "rwr_gaussian": Algorithm("ft_rwr_gaussian_mlp", start="gaussian"),
+    "awr_gaussian": Algorithm("ft_awr_gaussian_mlp", start="gaussian"),
+    "vpg_gaussian": Algorithm(
+        "ft_vpg_gaussian_mlp",
+        (*IN_ITERATIONS, "train.batch_size=10000"),
+        start="gaussian",
+    ),
 }
 COMPARED = ("ppo", "rwr", "awr", "dipo", "idql", "dql", "qsm")
 
